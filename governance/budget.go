@@ -1,0 +1,135 @@
+package governance
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/google/uuid"
+)
+
+const (
+	reservationPosted  = "posted"
+	reservationPending = "pending"
+	reservationVoided  = "voided"
+)
+
+// takeBudgets locks the budget of every limit that applies and reads its window.
+// Budgets are taken by UPDATE, never by SELECT … FOR UPDATE, which in a REPEATABLE
+// READ transaction reads a sum from before the lock; and in key order, because two
+// actions on the same two budgets would otherwise wait for each other.
+func (k *Kernel) takeBudgets(ctx context.Context, tx *Tx, c *call, matched []compiled) ([][]LimitHit, error) {
+	hits := make([][]LimitHit, len(matched))
+	byKey := map[string][]*LimitHit{}
+	for i, p := range matched {
+		hits[i] = make([]LimitHit, len(p.Limits))
+		for j, l := range p.Limits {
+			amount, rate, err := k.amount(ctx, c, l)
+			if err != nil {
+				return nil, fmt.Errorf("policy %s: limit %d: %w", p.ID, j, err)
+			}
+			key, err := c.budgetKey(p.ID, j, l)
+			if err != nil {
+				return nil, err
+			}
+			hits[i][j] = LimitHit{Key: key, Unit: l.Unit, Amount: amount, Max: l.Max, Window: l.Window, Rate: rate}
+			byKey[key] = append(byKey[key], &hits[i][j])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		_, err := tx.ExecContext(ctx, "INSERT INTO gov_budget (key, turns) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET turns = gov_budget.turns + 1", key)
+		if err != nil {
+			return nil, fmt.Errorf("budget %s: %w", key, err)
+		}
+		for _, h := range byKey[key] {
+			since := atMicros(c.now.Add(-h.Window.Duration))
+			err := tx.NewRaw("SELECT COALESCE(SUM(amount), 0) FROM gov_reservation WHERE key = ? AND reserved_at > ? AND state IN ('posted', 'pending')", key, since).Scan(ctx, &h.Sum)
+			if err != nil {
+				return nil, fmt.Errorf("budget %s: %w", key, err)
+			}
+			h.Exceeds = h.Sum > h.Max-h.Amount
+			c.decision.Reserved = append(c.decision.Reserved, reserve{key, h.Amount})
+		}
+	}
+	return hits, nil
+}
+
+// amount is what the action adds to a limit.
+func (k *Kernel) amount(ctx context.Context, c *call, l Limit) (int64, *Rate, error) {
+	if l.Unit == UnitCount {
+		return 1, nil, nil
+	}
+	for _, m := range c.measures {
+		if m.Unit == l.Unit {
+			return m.Value, nil, nil
+		}
+	}
+	to, money := unitCurrency(l.Unit)
+	if !l.Convert || !money {
+		return 0, nil, Invalid("measures", "%s has no measure in %s", c.def.name, l.Unit)
+	}
+	for _, m := range c.measures {
+		from, ok := unitCurrency(m.Unit)
+		if !ok {
+			continue
+		}
+		if k.opts.Rates == nil {
+			return 0, nil, fmt.Errorf("no rates to convert %s into %s", from, to)
+		}
+		rate, err := k.opts.Rates.Rate(ctx, from, to, c.now)
+		if err != nil {
+			return 0, nil, fmt.Errorf("rate %s→%s: %w", from, to, err)
+		}
+		got, err := rate.ConvertUp(Money{m.Value, from})
+		if err != nil {
+			return 0, nil, err
+		}
+		return got.Minor, &rate, nil
+	}
+	return 0, nil, Invalid("measures", "%s has no measure in money", c.def.name)
+}
+
+func (c *call) budgetKey(policy string, i int, l Limit) (string, error) {
+	of := ""
+	switch l.By {
+	case ByGlobal:
+	case ByTenant:
+		of = string(c.tenant)
+	case ByActor: // over all accounts and keys of one human being
+		if of = string(c.identity.Actor.Person); of == "" {
+			of = c.identity.Actor.ID
+		}
+	case ByResource:
+		of = c.resource.String()
+	}
+	if of == "" && l.By != ByGlobal {
+		return "", Invalid("limits", "policy %s limits by %s, and %s has none", policy, l.By, c.def.name)
+	}
+	return policy + "|" + strconv.Itoa(i) + "|" + l.Unit + "|" + string(l.By) + "|" + of, nil
+}
+
+// reserve writes what the action takes from its budgets.
+func (c *call) reserve(ctx context.Context, tx *Tx, state string) error {
+	if len(c.decision.Reserved) == 0 {
+		return nil
+	}
+	rows := make([]reservationRow, len(c.decision.Reserved))
+	for i, r := range c.decision.Reserved {
+		rows[i] = reservationRow{ID: uuid.Must(uuid.NewV7()), Key: r.key, Action: c.id, Amount: r.amount, State: state, ReservedAt: atMicros(c.now)}
+	}
+	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+		return fmt.Errorf("reserve: %w", err)
+	}
+	return nil
+}
+
+// settleTx ends the pending reservations of an action.
+func settleTx(ctx context.Context, tx *Tx, action uuid.UUID, state string) error {
+	_, err := tx.ExecContext(ctx, "UPDATE gov_reservation SET state = ? WHERE action = ? AND state = 'pending'", state, action)
+	if err != nil {
+		return fmt.Errorf("reservations of %s: %w", action, err)
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+package governance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/lease"
+	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/outbox"
+	"github.com/reevehq/reeve/governance/schedule"
+)
+
+// Options tunes a Kernel. Authorizer, Directory and LedgerKey are required: without
+// them nobody could be trusted, so New refuses.
+type Options struct {
+	Authorizer Authorizer
+	Directory  Directory
+	LedgerKey  string // note signer key that signs checkpoints; see ledger.GenerateKey
+	Rules      Rules  // needed for policies with a condition
+	Rates      Rates  // needed for limits that convert money
+	Notifiers  []Notifier
+	Logger     *slog.Logger // default: discard
+	Hooks      Hooks
+	CallLimit  time.Duration                // deadline of a remote executor's call; default 30s
+	Links      func(kind, id string) string // address of a thing in the console; default none
+}
+
+// Hooks watch the kernel; any may be nil. They run after the fact, must be quick,
+// and cannot fail anything.
+type Hooks struct {
+	Decided  func(action string, effect Effect, took time.Duration)
+	LateSeal func(count int64) // receipts without a leaf after 5 s: records deleted before sealing, or a dead sealer
+}
+
+// Kernel decides, counts, holds, executes and records. Use [New].
+type Kernel struct {
+	db    *govdb.DB
+	opts  Options
+	log   *ledger.Log
+	relay *outbox.Relay
+	owner string // names this process in leases
+
+	policySet atomic.Pointer[policySet]
+
+	mu      sync.Mutex
+	defs    map[string]*definition
+	loops   []loop
+	running bool
+}
+
+type loop struct {
+	name  string
+	every time.Duration
+	fn    func(context.Context) error
+}
+
+// New makes a Kernel on db, whose schema must be current; see [Schemas] and
+// govdb.Migrate.
+func New(db *govdb.DB, opts *Options) (*Kernel, error) {
+	if db == nil || opts == nil {
+		return nil, errors.New("governance: db and options are required")
+	}
+	o := *opts
+	var errs []error
+	if o.Authorizer == nil {
+		errs = append(errs, errors.New("governance: Options.Authorizer is required"))
+	}
+	if o.Directory == nil {
+		errs = append(errs, errors.New("governance: Options.Directory is required"))
+	}
+	if o.LedgerKey == "" {
+		errs = append(errs, errors.New("governance: Options.LedgerKey is required"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.CallLimit == 0 {
+		o.CallLimit = 30 * time.Second
+	}
+	if o.Links == nil {
+		o.Links = func(string, string) string { return "" }
+	}
+	k := &Kernel{db: db, opts: o, defs: map[string]*definition{}, owner: uuid.NewString()}
+	log, err := ledger.New(db, o.LedgerKey, &ledger.Options{Logger: o.Logger, OnLate: k.lateSeal})
+	if err != nil {
+		return nil, fmt.Errorf("governance: %w", err)
+	}
+	k.log = log
+	k.relay = outbox.New(db, &outbox.Options{Logger: o.Logger})
+	if err := k.Register(putPolicy(k)); err != nil {
+		return nil, err
+	}
+	k.Background("approvals", time.Second, k.sweepApprovals)
+	k.Background("alerts", 2*time.Second, k.deliverAlerts)
+	return k, nil
+}
+
+// Schemas are the tables the kernel needs, in order.
+func Schemas() []govdb.Schema {
+	sub, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil // the embedded folder is there by construction; Migrate names a schema without files
+	}
+	return []govdb.Schema{lease.Schema(), schedule.Schema(), ledger.Schema(), outbox.Schema(), {Name: "governance", FS: sub}}
+}
+
+// DB is the database the kernel writes to.
+func (k *Kernel) DB() *govdb.DB { return k.db }
+
+// Now is the injected clock, in UTC.
+func (k *Kernel) Now() time.Time { return k.db.Now() }
+
+// Logger is the logger of Options.
+func (k *Kernel) Logger() *slog.Logger { return k.opts.Logger }
+
+// Ledger is the log that the kernel's records stand in.
+func (k *Kernel) Ledger() *ledger.Log { return k.log }
+
+// Outbox is the relay that numbers events and feeds consumers.
+func (k *Kernel) Outbox() *outbox.Relay { return k.relay }
+
+// Directory is the host's directory.
+func (k *Kernel) Directory() Directory { return k.opts.Directory }
+
+// Link is the address of a thing in the console, or empty.
+func (k *Kernel) Link(kind, id string) string { return k.opts.Links(kind, id) }
+
+// Authorize asks the Authorizer; anything but a clear yes is a *DeniedError.
+func (k *Kernel) Authorize(ctx context.Context, id Identity, permission string, on Target) error {
+	if id.Actor.ID == "" {
+		return &DeniedError{permission, "identity", "nobody is signed in"}
+	}
+	if id.Actor.Kind == ActorSystem {
+		return nil // the server acting by itself; no identity from outside has this kind
+	}
+	err := k.opts.Authorizer.Authorize(ctx, id, permission, on)
+	if err == nil {
+		return nil
+	}
+	var denied *DeniedError
+	if errors.As(err, &denied) {
+		return denied
+	}
+	k.opts.Logger.ErrorContext(ctx, "authorizer failed, denied", "permission", permission, "actor", id.Actor.ID, "error", err)
+	return &DeniedError{permission, "authorizer", "authorization could not be decided"}
+}
+
+// Subscribe gives every event to fn, in commit order, once name has not seen it
+// yet. What fn writes through tx commits together with the cursor. Call it before
+// Run.
+func (k *Kernel) Subscribe(name string, fn func(ctx context.Context, tx *Tx, evs []Event) error) {
+	k.relay.Subscribe(name, fn)
+}
+
+// Background joins fn to Run: it is called every interval, on one server at a time.
+// Its error is logged and counted, never fatal.
+func (k *Kernel) Background(name string, every time.Duration, fn func(ctx context.Context) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loops = append(k.loops, loop{name, every, fn})
+}
+
+// Run does the background work until ctx ends: seals the ledger, relays events,
+// expires and executes approvals, delivers alerts, and what [Kernel.Background]
+// added. It returns nil when ctx ended.
+func (k *Kernel) Run(ctx context.Context) error {
+	k.mu.Lock()
+	if k.running {
+		k.mu.Unlock()
+		return errors.New("governance: Run is running already")
+	}
+	k.running = true
+	loops := append([]loop(nil), k.loops...)
+	k.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() { k.log.Run(ctx) })
+	wg.Go(func() { k.relay.Run(ctx) })
+	for _, l := range loops {
+		wg.Go(func() { k.runLoop(ctx, l) })
+	}
+	wg.Wait()
+	k.mu.Lock()
+	k.running = false
+	k.mu.Unlock()
+	return nil
+}
+
+func (k *Kernel) runLoop(ctx context.Context, l loop) {
+	t := time.NewTicker(l.every)
+	defer t.Stop()
+	for {
+		if err := k.leased(ctx, l); err != nil && ctx.Err() == nil {
+			k.opts.Logger.ErrorContext(ctx, "background work failed", "loop", l.name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// leased runs one turn of a loop under its lease; another server holding it is no
+// error.
+func (k *Kernel) leased(ctx context.Context, l loop) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	ttl := max(4*l.every, 30*time.Second)
+	held, ok, err := lease.Acquire(ctx, k.db, "loop:"+l.name, k.owner, ttl)
+	if err != nil || !ok {
+		return err
+	}
+	turn, cancel := context.WithTimeout(ctx, ttl-ttl/10) // stop before another server may start
+	defer cancel()
+	err = l.fn(turn)
+	return errors.Join(err, lease.Release(context.WithoutCancel(ctx), k.db, held))
+}
+
+func (k *Kernel) lateSeal(count int64) {
+	if k.opts.Hooks.LateSeal != nil {
+		k.opts.Hooks.LateSeal(count)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := k.AlertTx(ctx, tx, Alert{
+			Key: "ledger.late", Severity: Critical, Title: "Ledger records without a leaf",
+			Body: fmt.Sprintf("%d receipts have no leaf after 5 seconds.", count),
+		})
+		return err
+	})
+	if err != nil {
+		k.opts.Logger.Error("alert of late seal", "error", err)
+	}
+}

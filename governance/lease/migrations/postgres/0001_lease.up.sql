@@ -1,0 +1,6 @@
+CREATE TABLE gov_lease (
+	name TEXT PRIMARY KEY,
+	owner TEXT NOT NULL,
+	fence BIGINT NOT NULL,
+	until BIGINT NOT NULL
+);

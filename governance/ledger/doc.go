@@ -1,0 +1,16 @@
+// Package ledger is an append-only log that an outsider can check: records commit
+// with what they are about, and are sealed afterwards into an RFC 6962 tree whose
+// checkpoints are signed in the C2SP form.
+//
+// Start with [Append] inside a transaction and a [Log] that seals. It takes bytes
+// and knows nothing of what they say. Sealing is asynchronous and done by one
+// server at a time: a hash chain inside the writers' transactions would make each
+// wait for the one before.
+//
+// Personal values are put into a record as salted digests ([Disclosure]); the text
+// stays in a table beside it and can be erased without breaking a proof.
+//
+// Errors: [ErrNotFound], [ErrForked], [ErrBadProof]. Tables: gov_record,
+// gov_disclosure, gov_hash, gov_checkpoint; triggers refuse changes to them. Safe
+// for concurrent use.
+package ledger

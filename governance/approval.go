@@ -324,7 +324,7 @@ func (k *Kernel) decideOnce(ctx context.Context, id Identity, approval uuid.UUID
 		return a, err
 	}
 	if state == StateApproved && !a.manual() {
-		if _, err := k.Execute(ctx, id, approval); err != nil { // the vote stands; the sweep tries again, and the state says how it went
+		if _, err := k.Execute(ctx, System("approvals"), approval); err != nil { // the vote stands; the sweep tries again, and the state says how it went
 			k.opts.Logger.WarnContext(ctx, "execution after approval", "approval", approval, "error", err)
 		}
 	}

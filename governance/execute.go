@@ -447,3 +447,7 @@ func (k *Kernel) settle(ctx context.Context, r actionRow, a Approval) error {
 	_, err = k.callRemote(ctx, a.ID)
 	return err
 }
+
+// Sweep is one turn of the background work on approvals, for tools and tests that
+// do not call Run.
+func (k *Kernel) Sweep(ctx context.Context) error { return k.sweepApprovals(ctx) }

@@ -88,7 +88,7 @@ func (d Disclosure) Digest() string {
 type recordRow struct {
 	bun.BaseModel `bun:"table:gov_record"`
 
-	ID     uuid.UUID    `bun:"id,pk"`
+	ID     uuid.UUID    `bun:"id,pk,type:uuid"`
 	N      *int64       `bun:"n"`
 	Tenant string       `bun:"tenant"`
 	Kind   string       `bun:"kind"`

@@ -60,7 +60,7 @@ type Event struct {
 type eventRow struct {
 	bun.BaseModel `bun:"table:gov_event"`
 
-	ID            uuid.UUID    `bun:"id,pk"`
+	ID            uuid.UUID    `bun:"id,pk,type:uuid"`
 	N             *int64       `bun:"n"`
 	Type          string       `bun:"type"`
 	Tenant        string       `bun:"tenant"`

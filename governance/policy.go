@@ -194,7 +194,6 @@ type compiled struct {
 type policySet struct {
 	revision string
 	all      []compiled
-	byAction map[string][]compiled // filled for registered actions
 }
 
 func (k *Kernel) compile(v PolicyVersion) (compiled, error) {

@@ -1,0 +1,3 @@
+package console
+
+func alertsSection() Section { return Section{Name: "alerts"} }

@@ -1,0 +1,3 @@
+package console
+
+func approvalsSection() Section { return Section{Name: "approvals"} }

@@ -1,0 +1,3 @@
+package console
+
+func ledgerSection() Section { return Section{Name: "ledger"} }

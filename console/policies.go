@@ -1,0 +1,3 @@
+package console
+
+func policiesSection() Section { return Section{Name: "policies"} }

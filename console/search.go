@@ -1,0 +1,3 @@
+package console
+
+func searchSection(_ *console) Section { return Section{Name: "search"} }

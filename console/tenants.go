@@ -1,0 +1,3 @@
+package console
+
+func tenantsSection(_ *console) Section { return Section{Name: "tenants"} }

@@ -232,3 +232,26 @@ func TestOpenAPI(t *testing.T) {
 	require.Contains(t, responses["202"].(map[string]any)["headers"], "Location")
 	require.Equal(t, "tenant:credit", op["x-permission"])
 }
+
+func TestReference(t *testing.T) {
+	t.Parallel()
+	e := govtest.New(t, nil)
+	mux := http.NewServeMux()
+	cfg := huma.DefaultConfig("Reeve", "1")
+	cfg.Servers = []*huma.Server{{URL: "/v1"}}
+	cfg.DocsPath = ""
+	api := humago.NewWithPrefix(mux, "/v1", cfg)
+	govapi.Kernel(api, e.Kernel)
+	h := govapi.Reference(api, "/docs")
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/docs", nil))
+	page := rec.Body.String()
+	require.Equal(t, 200, rec.Code)
+	require.False(t, strings.Contains(page, "<script"))
+	for _, outside := range []string{`href="http`, `src=`, `url(`} {
+		require.False(t, strings.Contains(page, outside), outside)
+	}
+	for _, want := range []string{`id="gov-vote"`, "approval:vote", `id="s-GovApproval"`, `id="s-GovProblem"`} {
+		require.True(t, strings.Contains(page, want), want)
+	}
+}

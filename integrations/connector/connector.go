@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Connector is one vendor account that Reeve keeps in line. All methods may be
-// called from several goroutines; Configure comes before everything but Describe,
-// and may come again.
+// Connector is one vendor account that Reeve keeps in line. Methods are called from
+// several goroutines at a time. Configure comes before everything but Describe, may
+// come again, and never runs beside another call.
 type Connector interface {
 	// Describe says what this is. It is constant and holds no setting.
 	Describe() Descriptor

@@ -11,7 +11,7 @@ import (
 
 	"github.com/reevehq/reeve/integrations/connector"
 	pb "github.com/reevehq/reeve/plugins/connectorpb/v1"
-	"github.com/reevehq/reeve/plugins/internal/wire"
+	"github.com/reevehq/reeve/plugins/wire"
 )
 
 // remote is a connector whose calls go to whichever process runs now. The optional

@@ -22,7 +22,7 @@ import (
 
 	"github.com/reevehq/reeve/integrations/connector"
 	pb "github.com/reevehq/reeve/plugins/connectorpb/v1"
-	"github.com/reevehq/reeve/plugins/internal/wire"
+	"github.com/reevehq/reeve/plugins/wire"
 )
 
 // supervised is one plugin over all its runs.
@@ -40,7 +40,7 @@ type supervised struct {
 	changed    chan struct{} // closed and replaced with every change of state
 	state      State
 	now        *run // the run that takes calls
-	described  bool
+	introduced bool
 	descriptor connector.Descriptor
 	caps       []connector.Capability
 	config     connector.Config // of the last Configure, without spec.Settings
@@ -247,10 +247,10 @@ func (p *supervised) introduce(ctx context.Context, r *run) error {
 	if d.ID == "" || d.Kind == "" || d.Version == "" {
 		return errors.New("describe: id, kind and version are required")
 	}
-	p.change(func() { p.descriptor, p.caps, p.described = d, caps, true })
+	p.change(func() { p.descriptor, p.caps = d, caps })
 	err = p.configure(ctx, r)
 	p.change(func() {
-		p.now, p.startedAt, p.state = r, p.host.opts.Now(), Ready
+		p.now, p.startedAt, p.state, p.introduced = r, p.host.opts.Now(), Ready, true
 		if err != nil {
 			p.state, p.lastErr = Misconfigured, err.Error()
 		}
@@ -394,10 +394,10 @@ func (p *supervised) acquire() (*run, error) {
 func (p *supervised) connector(ctx context.Context) (connector.Connector, error) {
 	for {
 		p.mu.Lock()
-		changed, state, described, caps, lastErr := p.changed, p.state, p.described, p.caps, p.lastErr
+		changed, state, introduced, caps, lastErr := p.changed, p.state, p.introduced, p.caps, p.lastErr
 		p.mu.Unlock()
 		switch {
-		case state == Ready || state == Misconfigured, described && state != Quarantined && state != Stopping && state != Stopped:
+		case state == Ready || state == Misconfigured, introduced && state != Quarantined && state != Stopping && state != Stopped:
 			return offer(&remote{p: p}, caps), nil
 		case state == Quarantined || state == Stopping || state == Stopped:
 			return nil, &connector.Error{Code: connector.Unavailable, Message: strings.TrimSuffix(fmt.Sprintf("plugin %s is %s: %s", p.spec.Name, state, lastErr), ": ")}

@@ -27,7 +27,7 @@ import (
 
 	"github.com/reevehq/reeve/integrations/connector"
 	pb "github.com/reevehq/reeve/plugins/connectorpb/v1"
-	"github.com/reevehq/reeve/plugins/internal/wire"
+	"github.com/reevehq/reeve/plugins/wire"
 )
 
 // Connector serves c until the host lets go. It is the one line of a plugin's main.

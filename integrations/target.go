@@ -1,0 +1,716 @@
+package integrations
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/integrations/connector"
+	"github.com/reevehq/reeve/integrations/webhook"
+)
+
+// Kind is the kind of system a target is.
+type Kind string
+
+// The kinds of target.
+const (
+	Webhook   Kind = "webhook"
+	CRM       Kind = "crm"
+	Billing   Kind = "billing"
+	Ticketing Kind = "ticketing"
+)
+
+// Mode says what happens to a lane when a delivery fails.
+type Mode string
+
+// The modes of a target's lanes.
+const (
+	Strict   Mode = "strict"   // webhooks: the ones behind it wait, until it is delivered or dead
+	Park     Mode = "park"     // webhooks: after three attempts the ones behind it go first
+	Coalesce Mode = "coalesce" // connectors: the tenant's current state replaces all that wait
+)
+
+// TargetState is where a target stands.
+type TargetState string
+
+// The states of a target. A paused one collects deliveries and sends none.
+const (
+	TargetActive  TargetState = "active"
+	TargetPaused  TargetState = "paused"
+	TargetRemoved TargetState = "removed"
+)
+
+// PauseCause says why a target is paused.
+type PauseCause string
+
+// The causes of a pause.
+const (
+	CauseManual  PauseCause = "manual"         // somebody paused it
+	CauseSecret  PauseCause = "secret"         // it has no signing secret yet
+	CauseAuth    PauseCause = "authentication" // credentials are refused
+	CauseGone    PauseCause = "gone"           // the receiver answered 410
+	CauseBlocked PauseCause = "blocked"        // its address leads where none may
+)
+
+// Target is a system outside that is told about tenants.
+type Target struct {
+	ID           governance.ID[Target]
+	Name         string
+	Kind         Kind
+	Connector    string            // Descriptor.ID; empty for webhooks
+	Config       map[string]string // "url" of a webhook; a connector's settings without its secrets
+	Secrets      []string          // which secrets are set; their values never come back
+	PublicKey    string            // of a webhook with v1a signatures
+	Events       []string          // types it is told, or "prefix.*"
+	Mode         Mode
+	State        TargetState
+	Cause        PauseCause
+	Detail       string
+	PausedAt     time.Time
+	HoldUntil    time.Time // the target asked to wait
+	Failures     int64     // in a row
+	FailingSince time.Time
+	Version      int64
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+
+	sealed map[string]sealedSecret
+}
+
+type sealedSecret struct {
+	Blob  string       `json:"blob"`
+	Until govdb.Micros `json:"until,omitempty"` // 0: as long as the target
+}
+
+func secretNames(m map[string]sealedSecret) []string {
+	return append([]string{}, slices.Sorted(maps.Keys(m))...)
+}
+
+// The secrets of a webhook, and the setting that chooses the kind of signature.
+const (
+	secretSigning   = "signing"
+	secretPrevious  = "previous"
+	configURL       = "url"
+	configSignature = "signature" // v1 (default) or v1a
+)
+
+// TargetInput describes a target. Secrets are write-only.
+type TargetInput struct {
+	Name      string
+	Kind      Kind
+	Connector string
+	Config    map[string]string
+	Secrets   map[string]string // of a connector; on an edit an absent one is kept and an empty one removed
+	Events    []string
+	Mode      Mode // default Park for a webhook, Coalesce for a connector
+}
+
+// CreateInput is the input of the action integration.target.create, with secrets sealed.
+type CreateInput struct {
+	ID uuid.UUID `json:"id"`
+	targetFields
+}
+
+// EditInput is the input of the action integration.target.edit.
+type EditInput struct {
+	ID        uuid.UUID `json:"id"`
+	IfVersion int64     `json:"if_version"` // 0: whatever it is now
+	targetFields
+}
+
+// RemoveInput is the input of the action integration.target.remove.
+type RemoveInput struct {
+	ID uuid.UUID `json:"id"`
+}
+
+type targetFields struct {
+	Name      string            `json:"name"`
+	Kind      Kind              `json:"kind"`
+	Connector string            `json:"connector,omitempty"`
+	Config    map[string]string `json:"config"`
+	Sealed    map[string]string `json:"sealed"` // base64; an empty one removes the secret
+	Events    []string          `json:"events"`
+	Mode      Mode              `json:"mode"`
+}
+
+func (s *Service) createAction() *governance.Action[CreateInput] {
+	return governance.Define("integration.target.create", governance.Spec[CreateInput]{
+		Permission: "integration:write", Sensitive: true,
+		Tenant:   func(CreateInput) governance.TenantID { return "" },
+		Resource: func(in CreateInput) governance.Ref { return governance.RefTo("target", in.ID) },
+		Validate: func(in CreateInput) error { return s.validate(in.targetFields) },
+	}, s.createTx)
+}
+
+func (s *Service) editAction() *governance.Action[EditInput] {
+	return governance.Define("integration.target.edit", governance.Spec[EditInput]{
+		Permission: "integration:write", Sensitive: true,
+		Tenant:   func(EditInput) governance.TenantID { return "" },
+		Resource: func(in EditInput) governance.Ref { return governance.RefTo("target", in.ID) },
+		Validate: func(in EditInput) error { return s.validate(in.targetFields) },
+		Version: func(ctx context.Context, tx *governance.Tx, in EditInput) (int64, error) {
+			row, err := targetTx(ctx, tx, in.ID)
+			return row.Version, err
+		},
+	}, s.editTx)
+}
+
+func (s *Service) removeAction() *governance.Action[RemoveInput] {
+	return governance.Define("integration.target.remove", governance.Spec[RemoveInput]{
+		Permission: "integration:write", Sensitive: true,
+		Tenant:   func(RemoveInput) governance.TenantID { return "" },
+		Resource: func(in RemoveInput) governance.Ref { return governance.RefTo("target", in.ID) },
+		Version: func(ctx context.Context, tx *governance.Tx, in RemoveInput) (int64, error) {
+			row, err := targetTx(ctx, tx, in.ID)
+			return row.Version, err
+		},
+	}, s.removeTx)
+}
+
+// Created is a new target. Secret is the signing secret of a webhook, shown this once;
+// it is empty when the creation is held, or was asked for before: see
+// [Service.RotateSecret].
+type Created struct {
+	ID        governance.ID[Target]
+	Secret    string
+	PublicKey string
+}
+
+// CreateTarget adds a target. With a key in opts the same call is the same target.
+func (s *Service) CreateTarget(ctx context.Context, id governance.Identity, in TargetInput, opts *governance.DoOptions) (Created, governance.Outcome, error) {
+	target := uuid.Must(uuid.NewV7())
+	if opts != nil && opts.Key != "" {
+		target = uuid.NewSHA1(uuid.NameSpaceOID, []byte("reeve/target\n"+id.Actor.ID+"\n"+opts.Key))
+	}
+	c := Created{ID: governance.ID[Target]{UUID: target}}
+	fields, err := s.fields(target, in)
+	if err != nil {
+		return c, governance.Outcome{}, err
+	}
+	out, err := s.create.Do(ctx, s.k, id, CreateInput{target, fields}, opts)
+	if err != nil || out.Replayed || in.Kind != Webhook {
+		return c, out, err
+	}
+	rotated, err := s.rotate(ctx, id, c.ID)
+	c.Secret, c.PublicKey = rotated.Secret, rotated.PublicKey
+	return c, out, err
+}
+
+// EditTarget changes a target. ifVersion 0 changes whatever is there now; any other
+// must be the version it has, else ErrConflict.
+func (s *Service) EditTarget(ctx context.Context, id governance.Identity, target governance.ID[Target], ifVersion int64, in TargetInput, opts *governance.DoOptions) (governance.Outcome, error) {
+	fields, err := s.fields(target.UUID, in)
+	if err != nil {
+		return governance.Outcome{}, err
+	}
+	return s.edit.Do(ctx, s.k, id, EditInput{target.UUID, ifVersion, fields}, opts)
+}
+
+// RemoveTarget ends a target: what waits for it is cancelled, its log stays.
+func (s *Service) RemoveTarget(ctx context.Context, id governance.Identity, target governance.ID[Target], opts *governance.DoOptions) (governance.Outcome, error) {
+	return s.remove.Do(ctx, s.k, id, RemoveInput{target.UUID}, opts)
+}
+
+// fields seals the secrets of an input; after it no secret is in the clear.
+func (s *Service) fields(target uuid.UUID, in TargetInput) (targetFields, error) {
+	f := targetFields{Name: strings.TrimSpace(in.Name), Kind: in.Kind, Connector: in.Connector, Config: in.Config, Sealed: map[string]string{}, Events: in.Events, Mode: in.Mode}
+	if f.Config == nil {
+		f.Config = map[string]string{}
+	}
+	f.Events = slices.Compact(slices.Sorted(slices.Values(in.Events)))
+	if f.Events == nil {
+		f.Events = []string{}
+	}
+	if f.Mode == "" {
+		f.Mode = Coalesce
+		if f.Kind == Webhook {
+			f.Mode = Park
+		}
+	}
+	if f.Kind == Webhook && len(in.Secrets) > 0 {
+		return f, governance.Invalid("secrets", "a webhook's secret is made here; rotate it to see a new one")
+	}
+	for name, value := range in.Secrets {
+		if value == "" {
+			f.Sealed[name] = ""
+			continue
+		}
+		blob, err := s.seal(target, name, value)
+		if err != nil {
+			return f, err
+		}
+		f.Sealed[name] = blob
+	}
+	return f, nil
+}
+
+func place(target uuid.UUID, name string) []byte {
+	return []byte("integration_target\n" + target.String() + "\n" + name)
+}
+
+func (s *Service) seal(target uuid.UUID, name, value string) (string, error) {
+	b, err := s.opts.Sealer.Seal([]byte(value), place(target, name))
+	if err != nil {
+		return "", fmt.Errorf("seal secret %s: %w", name, err)
+	}
+	return base64.StdEncoding.EncodeToString(b), nil
+}
+
+// secrets opens the secrets of t that have not run out.
+func (s *Service) secrets(t Target) (map[string]string, error) {
+	out := map[string]string{}
+	for name, sec := range t.sealed {
+		if sec.Until != 0 && sec.Until.Time().Before(s.k.Now()) {
+			continue
+		}
+		b, err := base64.StdEncoding.DecodeString(sec.Blob)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s of target %s: %w", name, t.ID, err)
+		}
+		plain, err := s.opts.Sealer.Open(b, place(t.ID.UUID, name))
+		if err != nil {
+			return nil, fmt.Errorf("secret %s of target %s: %w", name, t.ID, err)
+		}
+		out[name] = string(plain)
+	}
+	return out, nil
+}
+
+func (s *Service) validate(f targetFields) error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, governance.Invalid(field, format, args...))
+	}
+	if f.Name == "" || len(f.Name) > 100 {
+		bad("name", "is required, at most 100 bytes")
+	}
+	for i, e := range f.Events {
+		if !validPattern(e) {
+			bad(fmt.Sprintf("events[%d]", i), "%q is neither an event type nor a prefix with a star", e)
+		}
+	}
+	if len(f.Events) > 50 {
+		bad("events", "are at most 50")
+	}
+	switch f.Kind {
+	case Webhook:
+		if f.Connector != "" {
+			bad("connector", "a webhook has none")
+		}
+		if len(f.Events) == 0 {
+			bad("events", "name at least one; no event never means every event")
+		}
+		if f.Mode != Strict && f.Mode != Park {
+			bad("mode", "%q is not one of strict, park", f.Mode)
+		}
+		for k := range f.Config {
+			if k != configURL && k != configSignature {
+				bad("config."+k, "is not a setting of a webhook")
+			}
+		}
+		if v := f.Config[configSignature]; v != "" && v != "v1" && v != "v1a" {
+			bad("config.signature", "%q is not one of v1, v1a", v)
+		}
+		if err := s.validURL(f.Config[configURL]); err != nil {
+			errs = append(errs, err)
+		}
+	case CRM, Billing, Ticketing:
+		if f.Mode != Coalesce {
+			bad("mode", "%q: a connector is given the current state, so its mode is coalesce", f.Mode)
+		}
+		errs = append(errs, s.validConnector(f))
+	default:
+		bad("kind", "%q is not one of webhook, crm, billing, ticketing", f.Kind)
+	}
+	return errors.Join(errs...)
+}
+
+func validPattern(p string) bool {
+	p = strings.TrimSuffix(p, "*")
+	if len(p) > 100 || strings.HasPrefix(p, ".") || strings.Contains(p, "..") {
+		return false
+	}
+	return strings.IndexFunc(p, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' || r == '.')
+	}) < 0
+}
+
+func matches(patterns []string, typ string) bool {
+	for _, p := range patterns {
+		if prefix, star := strings.CutSuffix(p, "*"); p == typ || star && strings.HasPrefix(typ, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Service) validURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || len(raw) > 2000:
+		return governance.Invalid("config.url", "is not an address")
+	case u.Scheme != "https" && (u.Scheme != "http" || !s.opts.PlainHTTP):
+		return governance.Invalid("config.url", "must begin with https://")
+	case u.User != nil:
+		return governance.Invalid("config.url", "must not hold a user name or password")
+	case u.Fragment != "":
+		return governance.Invalid("config.url", "must not have a fragment")
+	}
+	return nil
+}
+
+func (s *Service) validConnector(f targetFields) error {
+	var errs []error
+	i := slices.IndexFunc(s.opts.Descriptors(), func(d connector.Descriptor) bool { return d.ID == f.Connector })
+	if i < 0 {
+		return governance.Invalid("connector", "%q is not installed", f.Connector)
+	}
+	d := s.opts.Descriptors()[i]
+	if string(d.Kind) != string(f.Kind) {
+		errs = append(errs, governance.Invalid("kind", "%s is a connector of kind %s", d.ID, d.Kind))
+	}
+	secret := map[string]bool{}
+	for _, field := range d.Config {
+		secret[field.Key] = field.Secret
+		if field.Required && !field.Secret && f.Config[field.Key] == "" {
+			errs = append(errs, governance.Invalid("config."+field.Key, "is required"))
+		}
+	}
+	for k := range f.Config {
+		if isSecret, known := secret[k]; !known || isSecret {
+			errs = append(errs, governance.Invalid("config."+k, "is not a setting of %s, or is a secret", d.ID))
+		}
+	}
+	for k := range f.Sealed {
+		if !secret[k] {
+			errs = append(errs, governance.Invalid("secrets."+k, "is not a secret of %s", d.ID))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// missingSecrets names the required secrets of a connector that are not set.
+func (s *Service) missingSecrets(f targetFields, have map[string]sealedSecret) error {
+	for _, d := range s.opts.Descriptors() {
+		if d.ID != f.Connector {
+			continue
+		}
+		for _, field := range d.Config {
+			if _, ok := have[field.Key]; field.Required && field.Secret && !ok {
+				return governance.Invalid("secrets."+field.Key, "is required")
+			}
+		}
+	}
+	return nil
+}
+
+// targetDone is what an action on a target returns.
+type targetDone struct {
+	ID      uuid.UUID `json:"id"`
+	Version int64     `json:"version"`
+}
+
+func (s *Service) createTx(ctx context.Context, tx *governance.Tx, in CreateInput) (governance.Result, error) {
+	now := govdb.At(s.k.Now())
+	row := &targetRow{ID: in.ID, State: string(TargetActive), Version: 1, CreatedAt: now, UpdatedAt: now, Sealed: "{}"}
+	if in.Kind == Webhook { // nothing may go out unsigned
+		row.State, row.Cause, row.Detail, row.PausedAt = string(TargetPaused), string(CauseSecret), "rotate the secret to make one", now
+	}
+	if err := s.put(row, in.targetFields); err != nil {
+		return governance.Result{}, err
+	}
+	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+		if governance.IsUnique(err) {
+			return governance.Result{}, fmt.Errorf("there is a target of this name: %w", governance.ErrConflict)
+		}
+		return governance.Result{}, fmt.Errorf("create target: %w", err)
+	}
+	return governance.Result{Data: targetDone{in.ID, 1}}, nil
+}
+
+func (s *Service) put(row *targetRow, f targetFields) error {
+	sealed := map[string]sealedSecret{}
+	if err := json.Unmarshal([]byte(row.Sealed), &sealed); err != nil {
+		return fmt.Errorf("target %s: secrets: %w", row.ID, err)
+	}
+	for name, blob := range f.Sealed {
+		if blob == "" {
+			delete(sealed, name)
+			continue
+		}
+		sealed[name] = sealedSecret{Blob: blob}
+	}
+	if err := s.missingSecrets(f, sealed); err != nil {
+		return err
+	}
+	var texts [3]string
+	for i, v := range []any{f.Config, sealed, f.Events} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("target %s: %w", row.ID, err)
+		}
+		texts[i] = string(b)
+	}
+	row.Name, row.Kind, row.Connector, row.Mode = f.Name, string(f.Kind), f.Connector, string(f.Mode)
+	row.Config, row.Sealed, row.Events = texts[0], texts[1], texts[2]
+	return nil
+}
+
+func (s *Service) editTx(ctx context.Context, tx *governance.Tx, in EditInput) (governance.Result, error) {
+	row, err := targetTx(ctx, tx, in.ID)
+	if err != nil {
+		return governance.Result{}, err
+	}
+	if in.IfVersion != 0 && row.Version != in.IfVersion {
+		return governance.Result{}, fmt.Errorf("target %s has version %d: %w", in.ID, row.Version, governance.ErrConflict)
+	}
+	if row.Kind != string(in.Kind) || row.Connector != in.Connector {
+		return governance.Result{}, governance.Invalid("kind", "kind and connector of a target do not change; make another")
+	}
+	before := row.Version
+	if err := s.put(&row, in.targetFields); err != nil {
+		return governance.Result{}, err
+	}
+	row.Version, row.UpdatedAt = before+1, govdb.At(s.k.Now())
+	res, err := tx.NewUpdate().Model(&row).Column("name", "config", "sealed", "events", "mode", "version", "updated_at").WherePK().Where("version = ?", before).Exec(ctx)
+	if err != nil {
+		if governance.IsUnique(err) {
+			return governance.Result{}, fmt.Errorf("there is a target of this name: %w", governance.ErrConflict)
+		}
+		return governance.Result{}, fmt.Errorf("edit target %s: %w", in.ID, err)
+	}
+	if n, _ := res.RowsAffected(); n == 0 {
+		return governance.Result{}, fmt.Errorf("target %s: %w", in.ID, governance.ErrRetry)
+	}
+	if in.Mode != Park { // only Park has parked ones
+		if _, err := tx.ExecContext(ctx, "UPDATE integration_delivery SET state = 'pending' WHERE target = ? AND state = 'parked'", in.ID); err != nil {
+			return governance.Result{}, fmt.Errorf("edit target %s: %w", in.ID, err)
+		}
+	}
+	return governance.Result{Data: targetDone{in.ID, row.Version}}, nil
+}
+
+func (s *Service) removeTx(ctx context.Context, tx *governance.Tx, in RemoveInput) (governance.Result, error) {
+	row, err := targetTx(ctx, tx, in.ID)
+	if err != nil {
+		return governance.Result{}, err
+	}
+	now := govdb.At(s.k.Now())
+	// The name becomes free and the secrets go; the row stays for the log's sake.
+	for _, q := range []struct {
+		sql  string
+		args []any
+	}{
+		{"UPDATE integration_target SET state = ?, cause = '', name = ?, sealed = '{}', version = version + 1, updated_at = ? WHERE id = ?",
+			[]any{TargetRemoved, row.Name + " (removed " + in.ID.String() + ")", now, in.ID}},
+		{"UPDATE integration_delivery SET state = ?, done_at = ? WHERE target = ? AND state IN ('pending', 'parked')", []any{Cancelled, now, in.ID}},
+		{"UPDATE integration_lane SET next_at = 0 WHERE target = ?", []any{in.ID}},
+	} {
+		if _, err := tx.ExecContext(ctx, q.sql, q.args...); err != nil {
+			return governance.Result{}, fmt.Errorf("remove target %s: %w", in.ID, err)
+		}
+	}
+	return governance.Result{Data: targetDone{in.ID, row.Version + 1}}, nil
+}
+
+// Rotated is a new secret, shown this once.
+type Rotated struct {
+	Secret    string // whsec_…; empty with v1a, where receivers need no secret
+	PublicKey string // whpk_…, with v1a
+	Until     time.Time
+}
+
+const rotationOverlap = 24 * time.Hour
+
+// RotateSecret gives a webhook a new signing secret and returns it. For 24 hours
+// messages are signed with the old one as well.
+func (s *Service) RotateSecret(ctx context.Context, id governance.Identity, target governance.ID[Target]) (Rotated, error) {
+	if err := s.k.Authorize(ctx, id, "integration:write", governance.Target{Resource: governance.RefTo("target", target)}); err != nil {
+		return Rotated{}, err
+	}
+	if id.Subject != nil {
+		return Rotated{}, &governance.DeniedError{Action: "integration.secret.rotate", Rule: "impersonation", Reason: "refused while impersonating somebody"}
+	}
+	return s.rotate(ctx, id, target)
+}
+
+func (s *Service) rotate(ctx context.Context, id governance.Identity, target governance.ID[Target]) (Rotated, error) {
+	t, err := s.Target(ctx, target)
+	if err != nil {
+		return Rotated{}, err
+	}
+	if t.Kind != Webhook {
+		return Rotated{}, governance.Invalid("target", "only a webhook has a signing secret")
+	}
+	var out Rotated
+	var plain string
+	if t.Config[configSignature] == "v1a" {
+		key := webhook.NewPrivateKey()
+		plain, out.PublicKey = key.Reveal(), key.Public().String()
+	} else {
+		plain = webhook.NewSecret().Reveal()
+		out.Secret = plain
+	}
+	blob, err := s.seal(target.UUID, secretSigning, plain)
+	if err != nil {
+		return Rotated{}, err
+	}
+	// The old secret moves to another place, so it is sealed anew.
+	old, err := s.secrets(t)
+	if err != nil {
+		return Rotated{}, err
+	}
+	sealed := map[string]sealedSecret{secretSigning: {Blob: blob}}
+	if have := old[secretSigning]; have != "" {
+		previous, err := s.seal(target.UUID, secretPrevious, have)
+		if err != nil {
+			return Rotated{}, err
+		}
+		out.Until = s.k.Now().Add(rotationOverlap)
+		sealed[secretPrevious] = sealedSecret{Blob: previous, Until: govdb.At(out.Until)}
+	}
+	text, err := json.Marshal(sealed)
+	if err != nil {
+		return Rotated{}, fmt.Errorf("rotate secret of %s: %w", target, err)
+	}
+	err = s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		now := govdb.At(s.k.Now())
+		res, err := tx.ExecContext(ctx, "UPDATE integration_target SET sealed = ?, public_key = ?, version = version + 1, updated_at = ? WHERE id = ? AND version = ? AND state <> ?",
+			string(text), out.PublicKey, now, target.UUID, t.Version, TargetRemoved)
+		if err != nil {
+			return fmt.Errorf("rotate secret of %s: %w", target, err)
+		}
+		if n, _ := res.RowsAffected(); n == 0 {
+			return fmt.Errorf("target %s was changed meanwhile: %w", target, governance.ErrConflict)
+		}
+		if t.State == TargetPaused && t.Cause == CauseSecret {
+			if err := s.activeTx(ctx, tx, target.UUID, now); err != nil {
+				return err
+			}
+		}
+		_, err = s.k.RecordTx(ctx, tx, id, governance.Record{Action: "integration.secret.rotate", Resource: governance.RefTo("target", target), Data: map[string]string{"name": t.Name}})
+		tx.AfterCommit(s.wake)
+		return err
+	})
+	if err != nil {
+		return Rotated{}, err
+	}
+	return out, nil
+}
+
+func (s *Service) activeTx(ctx context.Context, tx *governance.Tx, target uuid.UUID, now govdb.Micros) error {
+	_, err := tx.ExecContext(ctx, "UPDATE integration_target SET state = ?, cause = '', detail = '', paused_at = 0, hold_until = 0, failures = 0, failing_since = 0, updated_at = ? WHERE id = ?",
+		TargetActive, now, target)
+	if err != nil {
+		return fmt.Errorf("activate target %s: %w", target, err)
+	}
+	return s.k.ResolveAlertTx(ctx, tx, pausedAlert(target))
+}
+
+// Pause stops deliveries to a target; they collect until Resume.
+func (s *Service) Pause(ctx context.Context, id governance.Identity, target governance.ID[Target], reason string) error {
+	return s.turn(ctx, id, target, "integration.target.pause", reason, func(ctx context.Context, tx *governance.Tx, row targetRow, now govdb.Micros) error {
+		if row.State != string(TargetActive) {
+			return fmt.Errorf("target %s is %s: %w", target, row.State, governance.ErrConflict)
+		}
+		return pauseTx(ctx, tx, row.ID, CauseManual, clip(reason, 200), now)
+	})
+}
+
+// Resume lets deliveries go again, those that collected first.
+func (s *Service) Resume(ctx context.Context, id governance.Identity, target governance.ID[Target], reason string) error {
+	return s.turn(ctx, id, target, "integration.target.resume", reason, func(ctx context.Context, tx *governance.Tx, row targetRow, now govdb.Micros) error {
+		if row.State != string(TargetPaused) {
+			return fmt.Errorf("target %s is %s: %w", target, row.State, governance.ErrConflict)
+		}
+		if row.Cause == string(CauseSecret) {
+			return fmt.Errorf("target %s has no signing secret yet: %w", target, governance.ErrConflict)
+		}
+		return s.activeTx(ctx, tx, row.ID, now)
+	})
+}
+
+func pauseTx(ctx context.Context, tx *governance.Tx, target uuid.UUID, cause PauseCause, detail string, now govdb.Micros) error {
+	_, err := tx.ExecContext(ctx, "UPDATE integration_target SET state = ?, cause = ?, detail = ?, paused_at = ?, updated_at = ? WHERE id = ? AND state = ?",
+		TargetPaused, cause, detail, now, now, target, TargetActive)
+	if err != nil {
+		return fmt.Errorf("pause target %s: %w", target, err)
+	}
+	return nil
+}
+
+func (s *Service) turn(ctx context.Context, id governance.Identity, target governance.ID[Target], action, reason string, fn func(context.Context, *governance.Tx, targetRow, govdb.Micros) error) error {
+	if err := s.k.Authorize(ctx, id, "integration:write", governance.Target{Resource: governance.RefTo("target", target)}); err != nil {
+		return err
+	}
+	if len(reason) > 500 {
+		return governance.Invalid("reason", "is at most 500 bytes")
+	}
+	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		row, err := targetTx(ctx, tx, target.UUID)
+		if err != nil {
+			return err
+		}
+		if err := fn(ctx, tx, row, govdb.At(s.k.Now())); err != nil {
+			return err
+		}
+		tx.AfterCommit(s.wake)
+		_, err = s.k.RecordTx(ctx, tx, id, governance.Record{Action: action, Resource: governance.RefTo("target", target), Reason: reason, Data: map[string]string{"name": row.Name}})
+		return err
+	})
+}
+
+// targetTx reads a target that was not removed.
+func targetTx(ctx context.Context, tx *governance.Tx, id uuid.UUID) (targetRow, error) {
+	var row targetRow
+	err := tx.NewSelect().Model(&row).Where("id = ? AND state <> ?", id, TargetRemoved).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return row, fmt.Errorf("target %s: %w", id, governance.ErrNotFound)
+	}
+	if err != nil {
+		return row, fmt.Errorf("target %s: %w", id, err)
+	}
+	return row, nil
+}
+
+// Target reads one target.
+func (s *Service) Target(ctx context.Context, id governance.ID[Target]) (Target, error) {
+	var row targetRow
+	err := s.k.DB().Read().NewSelect().Model(&row).Where("id = ? AND state <> ?", id.UUID, TargetRemoved).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Target{}, fmt.Errorf("target %s: %w", id, governance.ErrNotFound)
+	}
+	if err != nil {
+		return Target{}, fmt.Errorf("target %s: %w", id, err)
+	}
+	return row.target()
+}
+
+// Targets lists the targets by name.
+func (s *Service) Targets(ctx context.Context) ([]Target, error) {
+	var rows []targetRow
+	if err := s.k.DB().Read().NewSelect().Model(&rows).Where("state <> ?", TargetRemoved).Order("name").Scan(ctx); err != nil {
+		return nil, fmt.Errorf("list targets: %w", err)
+	}
+	out := make([]Target, 0, len(rows))
+	for _, r := range rows {
+		t, err := r.target()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}

@@ -49,7 +49,7 @@ func (k *Kernel) takeBudgets(ctx context.Context, tx *Tx, c *call, matched []com
 			if err != nil {
 				return nil, fmt.Errorf("budget %s: %w", key, err)
 			}
-			h.Exceeds = h.Sum > h.Max-h.Amount
+			h.Exceeds = h.Amount > 0 && h.Sum > h.Max-h.Amount // what adds nothing makes nothing exceed
 			c.decision.Reserved = append(c.decision.Reserved, reserve{key, h.Amount})
 		}
 	}

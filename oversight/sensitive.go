@@ -40,8 +40,8 @@ func (q PlanQuote) MRRLost() governance.Money {
 }
 
 // PlanSpec describes a plan change, measured in the monthly recurring revenue it
-// loses. quote reads the host's tables; ErrNotFound says that there is no such plan
-// or subscription. It is allowed through an impersonation, where the actor's own
+// loses. quote reads the host's tables and fails when there is no such plan or
+// subscription. It is allowed through an impersonation, where the actor's own
 // permission is needed as well.
 func PlanSpec(quote func(ctx context.Context, tx *governance.Tx, in PlanChange) (PlanQuote, error)) governance.Spec[PlanChange] {
 	return governance.Spec[PlanChange]{
@@ -58,6 +58,9 @@ func PlanSpec(quote func(ctx context.Context, tx *governance.Tx, in PlanChange) 
 			q, err := quote(ctx, tx, in)
 			if err != nil {
 				return nil, err
+			}
+			if q.From == q.To {
+				return nil, fmt.Errorf("tenant %s is on plan %s already: %w", in.Tenant, q.To, governance.ErrConflict)
 			}
 			if q.Before.Currency != q.After.Currency {
 				return nil, fmt.Errorf("plan change of %s: priced in %s before and %s after", in.Tenant, q.Before.Currency, q.After.Currency)
@@ -86,9 +89,10 @@ type Credit struct {
 // below where a conversion could overflow.
 const maxCredit = 1_000_000_000_000
 
-// CreditSpec describes a credit, measured in its money. Nobody gives one while
-// impersonating. Only the currencies named are taken.
-func CreditSpec(currencies ...string) governance.Spec[Credit] {
+// CreditSpec describes a credit, measured in its money. check refuses a tenant that
+// cannot get one, before anybody is asked. Nobody gives a credit while impersonating.
+// Only the currencies named are taken.
+func CreditSpec(check func(ctx context.Context, tx *governance.Tx, in Credit) error, currencies ...string) governance.Spec[Credit] {
 	known := map[string]bool{}
 	for _, c := range currencies {
 		known[c] = true
@@ -111,7 +115,12 @@ func CreditSpec(currencies ...string) governance.Spec[Credit] {
 			}
 			return errors.Join(errs...)
 		},
-		Measures: func(_ context.Context, _ *governance.Tx, in Credit) ([]governance.Measure, error) {
+		Measures: func(ctx context.Context, tx *governance.Tx, in Credit) ([]governance.Measure, error) {
+			if check != nil {
+				if err := check(ctx, tx, in); err != nil {
+					return nil, err
+				}
+			}
 			return []governance.Measure{governance.MoneyMeasure(in.Money)}, nil
 		},
 		Preview: func(_ context.Context, _ *governance.Tx, in Credit) (any, error) { return in, nil },

@@ -400,7 +400,7 @@ func (b *bench) credits(t *testing.T, n int, minor int64) []*governance.Approval
 	_, err := b.DB.Handle().ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS host_credit (id TEXT PRIMARY KEY, minor BIGINT)")
 	require.NoError(t, err)
 	require.NoError(t, b.Kernel.InstallPolicies(t.Context(), oversight.Policies(nil)...))
-	credit := governance.Define(oversight.ActionCredit, oversight.CreditSpec("EUR", "USD"), func(ctx context.Context, tx *governance.Tx, in oversight.Credit) (governance.Result, error) {
+	credit := governance.Define(oversight.ActionCredit, oversight.CreditSpec(nil, "EUR", "USD"), func(ctx context.Context, tx *governance.Tx, in oversight.Credit) (governance.Result, error) {
 		e, _ := governance.ExecutionFrom(ctx)
 		_, err := tx.ExecContext(ctx, "INSERT INTO host_credit (id, minor) VALUES (?, ?)", e.Action.String(), in.Money.Minor)
 		return governance.Result{}, err
@@ -469,7 +469,7 @@ func TestPolicies_Valid(t *testing.T) {
 
 func TestCreditSpec_Invalid(t *testing.T) {
 	t.Parallel()
-	spec := oversight.CreditSpec("EUR")
+	spec := oversight.CreditSpec(nil, "EUR")
 	for _, m := range []governance.Money{{Minor: 0, Currency: "EUR"}, {Minor: -5, Currency: "EUR"}, {Minor: 5, Currency: "XXX"}, {Minor: 1 << 60, Currency: "EUR"}, {Minor: 5}} {
 		require.Error(t, spec.Validate(oversight.Credit{Tenant: "acme", Money: m}), fmt.Sprint(m))
 	}

@@ -1,3 +1,540 @@
 package console
 
-func approvalsSection() Section { return Section{Name: "approvals"} }
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/reevehq/reeve/governance"
+)
+
+// openStates are the states in which an approval still wants something.
+func openStates() []governance.State {
+	return []governance.State{governance.StatePending, governance.StateApproved, governance.StateExecuting, governance.StateUnknown, governance.StateFailed}
+}
+
+func approvalsSection() Section {
+	return Section{
+		Name: "approvals",
+		Nav:  []NavItem{{Group: GroupOversight, Order: 10, Title: "Approvals", Path: "/approvals", Icon: "approval", Permission: "approval:read", Count: waitingCount}},
+		Routes: []Route{
+			{Pattern: "GET /approvals", Permission: "approval:read", Page: approvalList},
+			{Pattern: "GET /approvals/{id}", Permission: "approval:read", Page: approvalDetail},
+			{Pattern: "POST /approvals/{id}/vote", Permission: "approval:vote", Post: approvalVote, Back: approvalDetail},
+			{Pattern: "POST /approvals/{id}/execute", Permission: "approval:read", Post: approvalExecute},
+			{Pattern: "POST /approvals/{id}/cancel", Permission: "approval:read", Post: approvalCancel, Back: approvalDetail},
+		},
+		Home:    []HomeCard{{Permission: "approval:read", Lead: []string{"gov_approver"}, Order: 10, Load: approvalCard}},
+		Search:  []SearchSource{{Permission: "approval:read", Find: findApproval}},
+		Stories: approvalStories(),
+	}
+}
+
+// waiting are the pending approvals on which the caller may vote now.
+func waiting(c *Ctx) ([]governance.Approval, error) {
+	all, err := c.Kernel().Approvals(c.Context(), governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})
+	if err != nil || !c.Can("approval:vote") {
+		return nil, err
+	}
+	var mine []governance.Approval
+	for _, a := range all {
+		if yes, _ := c.Kernel().CanVote(c.Context(), c.Identity, a); yes {
+			mine = append(mine, a)
+		}
+	}
+	return mine, nil
+}
+
+func waitingCount(c *Ctx) (int, error) {
+	mine, err := waiting(c)
+	return len(mine), err
+}
+
+func approvalCard(c *Ctx) (Card, error) {
+	card := Card{Title: "What waits for my decision?", Href: "/approvals", Empty: "Nothing waits for you."}
+	mine, err := waiting(c)
+	if err != nil {
+		return card, err
+	}
+	slices.SortFunc(mine, func(a, b governance.Approval) int { return a.DecideBy.Compare(b.DecideBy) })
+	for _, a := range mine[:min(len(mine), 6)] {
+		card.Rows = append(card.Rows, CardRow{Title: approvalTitle(c, a), Meta: "asked by " + actorName(a.Requester) + " · decide " + FormatAgo(a.DecideBy, c.con.opts.Now()),
+			Href: "/approvals/" + a.ID.String(), At: a.CreatedAt})
+	}
+	if len(mine) > 6 {
+		card.More = fmt.Sprintf("View all %d", len(mine))
+	}
+	return card, nil
+}
+
+type approvalRow struct {
+	governance.Approval
+	Title   string
+	Tenant  string
+	Asked   string
+	Why     string
+	Votes   string
+	Mine    bool
+	Overdue bool
+}
+
+type approvalListPage struct {
+	Rows  []approvalRow
+	Pager Pager
+	Empty Empty
+}
+
+func approvalList(c *Ctx) (View, error) {
+	show := c.Query("show")
+	if show == "" {
+		show = "open"
+		if c.Can("approval:vote") {
+			show = "mine"
+		}
+	}
+	mine, err := waiting(c)
+	if err != nil {
+		return View{}, err
+	}
+	v := View{Title: "Approvals", Lead: "Actions that a policy holds until enough people agree.", Template: "approvals_list"}
+	if c.Can("approval:vote") {
+		v.Tabs = append(v.Tabs, Tab{Title: "Waiting for me", Href: "/approvals?show=mine", Current: show == "mine", Count: len(mine)})
+	}
+	v.Tabs = append(v.Tabs, Tab{Title: "Open", Href: "/approvals?show=open", Current: show == "open"}, Tab{Title: "All", Href: "/approvals?show=all", Current: show == "all"})
+	page := approvalListPage{Empty: Empty{Icon: "check", Title: "Nothing waits for you", Text: "When a policy asks for your decision, it stands here and in your alerts."}}
+	list := mine
+	if show != "mine" {
+		f := governance.ApprovalFilter{Limit: 50}
+		page.Empty = Empty{Icon: "approval", Title: "Nothing was ever held", Text: "Policies decide which actions need a second person. What they hold is listed here, and stays listed after it was decided."}
+		if show == "open" {
+			f.States = openStates()
+			page.Empty = Empty{Icon: "check", Title: "Nothing is open", Text: "Every action that was held has been decided."}
+		}
+		if cur := c.Query("cursor"); cur != "" {
+			if f.Before, err = uuid.Parse(cur); err != nil {
+				return View{}, governance.ErrNotFound
+			}
+		}
+		if list, err = c.Kernel().Approvals(c.Context(), f); err != nil {
+			return View{}, err
+		}
+		next := ""
+		if len(list) == f.Limit {
+			next = list[len(list)-1].ID.String()
+		}
+		page.Pager = c.Pager(next)
+	}
+	own := map[uuid.UUID]bool{}
+	for _, a := range mine {
+		own[a.ID] = true
+	}
+	for _, a := range list {
+		page.Rows = append(page.Rows, newApprovalRow(c, a, own[a.ID]))
+	}
+	v.Data = page
+	return v, nil
+}
+
+func newApprovalRow(c *Ctx, a governance.Approval, mine bool) approvalRow {
+	yes := 0
+	for _, vote := range a.Votes {
+		if vote.Decision == governance.Approve {
+			yes++
+		}
+	}
+	need := yes
+	for _, m := range a.Missing {
+		need += m.Approvals
+	}
+	return approvalRow{Approval: a, Title: approvalTitle(c, a), Tenant: tenantName(c, a.Tenant), Asked: actorName(a.Requester), Why: whyHeld(a), Mine: mine,
+		Votes: fmt.Sprintf("%d of %d", yes, need), Overdue: a.State == governance.StatePending && a.DecideBy.Sub(c.con.opts.Now()) < 2*time.Hour}
+}
+
+// approvalTitle says what is asked for in one line: "Tenant credit: €1,200.00".
+func approvalTitle(c *Ctx, a governance.Approval) string {
+	s := Humanize(a.Action)
+	if m := measuresText(a.Measures); m != "" {
+		s += ": " + m
+	}
+	if t := tenantName(c, a.Tenant); t != "" {
+		s += " for " + t
+	}
+	return s
+}
+
+func whyHeld(a governance.Approval) string {
+	var out []string
+	for _, h := range a.Decision.Policies {
+		if h.Mode == governance.Enforce && h.Effect != governance.Allow {
+			out = append(out, h.Policy)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func tenantName(c *Ctx, id governance.TenantID) string {
+	if id == "" {
+		return ""
+	}
+	if t, err := c.Kernel().Tenant(c.Context(), id); err == nil {
+		return t.Name
+	}
+	return string(id)
+}
+
+func actorName(a governance.Actor) string {
+	return cmp.Or(a.Name, string(a.Person), a.ID)
+}
+
+func measuresText(ms []governance.Measure) string {
+	parts := make([]string, len(ms))
+	for i, m := range ms {
+		parts[i] = unitText(m.Unit, m.Value)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// unitText writes a measure: "EUR.cent" is money, "mrr.EUR.cent" money of something,
+// and anything else a count of it.
+func unitText(unit string, v int64) string {
+	of, rest, _ := strings.Cut(unit, ".")
+	if strings.HasSuffix(unit, ".cent") {
+		code := strings.TrimSuffix(unit, ".cent")
+		if governance.ValidCurrency(code) {
+			return FormatMoney(governance.Money{Minor: v, Currency: code})
+		}
+		if code = strings.TrimSuffix(rest, ".cent"); governance.ValidCurrency(code) {
+			return FormatMoney(governance.Money{Minor: v, Currency: code}) + " " + strings.ToUpper(of)
+		}
+	}
+	if unit == governance.UnitCount {
+		if v == 1 {
+			return "1 time"
+		}
+		return FormatInt(v) + " times"
+	}
+	return FormatInt(v) + " " + unit
+}
+
+type approvalPage struct {
+	A         governance.Approval
+	Facts     []Fact
+	Before    json.RawMessage // of the preview, when it has both sides
+	After     json.RawMessage
+	HasDiff   bool
+	Preview   []Fact
+	Limits    []limitGroup
+	Votes     []voteView
+	Missing   []governance.Quorum
+	CanVote   bool
+	WhyNot    string
+	Comment   Field
+	Execute   *Button
+	CanCancel bool
+	Reason    Field
+	Timeline  []TimelineItem
+	Result    json.RawMessage
+}
+
+type limitGroup struct {
+	Policy  string
+	Version int
+	Mode    governance.Mode
+	Why     string
+	Meters  []Meter
+}
+
+type voteView struct {
+	Name    string
+	Groups  []governance.GroupID
+	Approve bool
+	Comment string
+	At      time.Time
+}
+
+func approvalDetail(c *Ctx) (View, error) {
+	id, err := c.UUID("id")
+	if err != nil {
+		return View{}, err
+	}
+	a, err := c.Kernel().Approval(c.Context(), id)
+	if err != nil {
+		return View{}, err
+	}
+	page := newApprovalPage(c, a)
+	page.CanVote, page.WhyNot = c.Kernel().CanVote(c.Context(), c.Identity, a)
+	own := c.Identity.Actor.ID == a.Requester.ID || c.Identity.Actor.Person != "" && c.Identity.Actor.Person == a.Requester.Person
+	may := own || c.Can("approval:vote")
+	page.CanCancel = may && (a.State == governance.StatePending || a.State == governance.StateApproved)
+	if a.State == governance.StateApproved || a.State == governance.StateFailed {
+		page.Execute = &Button{Text: "Execute", Icon: "play", Kind: "primary", Post: "/approvals/" + id.String() + "/execute",
+			Confirm: "Runs once, exactly as approved, under the same digest."}
+		if a.State == governance.StateFailed {
+			page.Execute.Text = "Try again"
+		}
+		if !may {
+			page.Execute.Why = "only who asked or may decide can execute it"
+		}
+	}
+	return approvalView(approvalTitle(c, a), page), nil
+}
+
+func approvalView(title string, page approvalPage) View {
+	return View{Title: title, Badge: string(page.A.State), Crumbs: []Crumb{{"Approvals", "/approvals"}, {ShortID(page.A.ID.String()), ""}},
+		Template: "approvals_detail", Data: page}
+}
+
+func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
+	p := approvalPage{A: a, Missing: a.Missing,
+		Comment: c.Field(Field{Name: "comment", Label: "Comment", Kind: "textarea", Hint: "Stands in the ledger beside your vote.", MaxLen: 2000}),
+		Reason:  c.Field(Field{Name: "reason", Label: "Why it is withdrawn", MaxLen: 500, Required: true}),
+	}
+	p.Facts = []Fact{{Label: "Asked by", Value: actorName(a.Requester)}}
+	if a.Subject != nil {
+		p.Facts = append(p.Facts, Fact{Label: "Acting for", Value: actorName(*a.Subject)})
+	}
+	if a.SessionID != "" {
+		p.Facts = append(p.Facts, Fact{Label: "Session", Value: ShortID(a.SessionID), Href: "/sessions/" + a.SessionID, Mono: true})
+	}
+	if a.Tenant != "" {
+		p.Facts = append(p.Facts, Fact{Label: "Tenant", Value: tenantName(c, a.Tenant), Href: "/tenants/" + string(a.Tenant)})
+	}
+	p.Facts = append(p.Facts, Fact{Label: "About", Value: a.Resource, Mono: true}, Fact{Label: "Measured", Value: measuresText(a.Measures)},
+		Fact{Label: "Reason", Value: a.Reason}, Fact{Label: "Ticket", Value: a.Ticket}, Fact{Label: "Asked", At: a.CreatedAt})
+	switch a.State {
+	case governance.StatePending:
+		p.Facts = append(p.Facts, Fact{Label: "Decide by", At: a.DecideBy})
+	case governance.StateApproved, governance.StateFailed:
+		p.Facts = append(p.Facts, Fact{Label: "Execute by", At: a.ExecuteBy})
+	}
+	var sides struct {
+		Before, After json.RawMessage
+	}
+	if json.Unmarshal(a.Preview, &sides) == nil && sides.After != nil {
+		p.HasDiff, p.Before, p.After = true, sides.Before, sides.After
+	} else {
+		what := a.Preview
+		if len(what) == 0 || string(what) == "null" {
+			what = a.Input
+		}
+		p.Preview = flatFacts(what)
+	}
+	for _, h := range a.Decision.Policies {
+		g := limitGroup{Policy: h.Policy, Version: h.Version, Mode: h.Mode, Why: h.Why}
+		for _, l := range h.Limits {
+			g.Meters = append(g.Meters, Meter{Label: limitLabel(l), Used: l.Sum, Add: l.Amount, Max: l.Max,
+				Text: fmt.Sprintf("%s before, this adds %s; the limit is %s.%s", unitText(l.Unit, l.Sum), unitText(l.Unit, l.Amount), unitText(l.Unit, l.Max), rateText(l.Rate))})
+		}
+		if len(g.Meters) > 0 { // the meters say it, and better
+			g.Why = ""
+		}
+		p.Limits = append(p.Limits, g)
+	}
+	for _, v := range a.Votes {
+		p.Votes = append(p.Votes, voteView{actorName(v.Actor), v.Groups, v.Decision == governance.Approve, v.Comment, v.At})
+	}
+	p.Timeline = approvalTimeline(a)
+	if len(a.Result) > 0 && string(a.Result) != "null" {
+		p.Result = a.Result
+	}
+	return p
+}
+
+func limitLabel(l governance.LimitHit) string {
+	parts := strings.Split(l.Key, "|") // policy, place, unit, scope, of
+	scope := ""
+	if len(parts) == 5 {
+		scope = map[string]string{"actor": "per person", "tenant": "per tenant", "resource": "per thing", "global": "overall"}[parts[3]]
+	}
+	unit := l.Unit
+	if code, ok := strings.CutSuffix(unit, ".cent"); ok {
+		unit = code
+		if of, cur, two := strings.Cut(code, "."); two {
+			unit = strings.ToUpper(of) + " in " + cur
+		}
+	}
+	return fmt.Sprintf("%s within %s, %s", unit, FormatDuration(l.Window.Duration), scope)
+}
+
+func rateText(r *governance.Rate) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf(" Converted at %s→%s %.4f of %s (%s).", r.From, r.To, float64(r.Micro)/1e6, r.Date, r.Source)
+}
+
+// flatFacts shows any JSON as lines.
+func flatFacts(raw json.RawMessage) []Fact {
+	flat := flatten(raw)
+	keys := make([]string, 0, len(flat))
+	for k := range flat {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	out := make([]Fact, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, Fact{Label: cmp.Or(Humanize(k), "Value"), Value: flat[k]})
+	}
+	return out
+}
+
+func approvalTimeline(a governance.Approval) []TimelineItem {
+	out := []TimelineItem{{At: a.CreatedAt, Icon: "plus", Title: "Asked for and held", Actor: actorName(a.Requester), Text: a.Reason}}
+	for _, v := range a.Votes {
+		it := TimelineItem{At: v.At, Icon: "check", Tone: ToneOK, Title: "Approved", Actor: actorName(v.Actor), Text: v.Comment}
+		if v.Decision != governance.Approve {
+			it.Icon, it.Tone, it.Title = "cross", ToneDanger, "Denied"
+		}
+		out = append(out, it)
+	}
+	switch a.State {
+	case governance.StateExecuted:
+		out = append(out, TimelineItem{At: a.ExecutedAt, Icon: "play", Tone: ToneOK, Title: "Executed"})
+	case governance.StateFailed, governance.StateUnknown:
+		out = append(out, TimelineItem{At: a.DecidedAt, Icon: "alert", Tone: ToneDanger, Title: Humanize(string(a.State)), Text: a.Error})
+	case governance.StateExpired, governance.StateCancelled, governance.StateLapsed, governance.StateSuperseded:
+		out = append(out, TimelineItem{At: a.DecidedAt, Icon: "minus", Title: Humanize(string(a.State)), Text: a.Error})
+	}
+	slices.SortStableFunc(out, func(x, y TimelineItem) int { return y.At.Compare(x.At) })
+	return out
+}
+
+func approvalVote(c *Ctx) (Done, error) {
+	id, err := c.UUID("id")
+	if err != nil {
+		return Done{}, err
+	}
+	a, err := c.Kernel().Decide(c.Context(), c.Identity, id, governance.Vote{Decision: governance.VoteDecision(c.Form("decision")), Digest: governance.Digest(c.Form("digest")), Comment: c.Form("comment")})
+	if err != nil {
+		return Done{}, err
+	}
+	d := Done{To: "/approvals/" + id.String()}
+	switch a.State {
+	case governance.StatePending:
+		d.Flash = "Your vote is recorded. More are needed."
+	case governance.StateApproved:
+		d.Flash = "Approved. It waits to be executed."
+	case governance.StateExecuted:
+		d.Flash = "Approved and executed."
+	case governance.StateExecuting:
+		d.Flash = "Approved. It is being executed."
+	case governance.StateDenied:
+		d.Flash, d.Tone = "Denied. Nothing will happen.", ToneInfo
+	default:
+		d.Flash, d.Tone = "Your vote is recorded; the action is "+string(a.State)+".", ToneWarn
+	}
+	return d, nil
+}
+
+func approvalExecute(c *Ctx) (Done, error) {
+	id, err := c.UUID("id")
+	if err != nil {
+		return Done{}, err
+	}
+	a, err := c.Kernel().Approval(c.Context(), id)
+	if err != nil {
+		return Done{}, err
+	}
+	own := c.Identity.Actor.ID == a.Requester.ID || c.Identity.Actor.Person != "" && c.Identity.Actor.Person == a.Requester.Person
+	if !own {
+		if err := c.Authorize("approval:vote", governance.Target{Tenant: a.Tenant}); err != nil {
+			return Done{}, err
+		}
+	}
+	d := Done{To: "/approvals/" + id.String(), Flash: "Executed."}
+	_, err = c.Kernel().Execute(c.Context(), c.Identity, id)
+	if now, readErr := c.Kernel().Approval(c.Context(), id); err != nil && readErr == nil && now.State != a.State { // it was tried: the page says how it went
+		d.Flash, d.Tone = "It was tried and is "+string(now.State)+".", ToneWarn
+		return d, nil
+	}
+	return d, err
+}
+
+func approvalCancel(c *Ctx) (Done, error) {
+	id, err := c.UUID("id")
+	if err != nil {
+		return Done{}, err
+	}
+	reason := c.Form("reason")
+	if reason == "" || len(reason) > 500 {
+		return Done{}, governance.Invalid("reason", "is required, at most 500 bytes")
+	}
+	return Done{To: "/approvals/" + id.String(), Flash: "Withdrawn. Nothing will happen.", Tone: ToneInfo}, c.Kernel().Cancel(c.Context(), c.Identity, id, reason)
+}
+
+func findApproval(c *Ctx, q string) ([]Hit, error) {
+	id, err := uuid.Parse(q)
+	if err != nil {
+		return nil, nil
+	}
+	a, err := c.Kernel().Approval(c.Context(), id)
+	if errors.Is(err, governance.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []Hit{{Kind: "Approval", Title: approvalTitle(c, a), Meta: string(a.State), Href: "/approvals/" + id.String(), Icon: "approval"}}, nil
+}
+
+// storyCtx is a context for making the data of stories.
+func storyCtx() *Ctx { return &Ctx{story: true, con: &console{}, may: map[string]bool{}} }
+
+func approvalStories() []Story {
+	at := time.Date(2026, 11, 23, 9, 12, 0, 0, time.UTC)
+	day := governance.Duration{Duration: 24 * time.Hour}
+	a := governance.Approval{
+		ID: uuid.MustParse("0192d0a1-7e1c-7a33-9d1e-5b8a1c2d3e4f"), Action: "tenant.credit", Resource: "tenant/acme", Digest: "sha256:9f2c4f6b1c0d8a7e5f3b2a1908172635445362718091a2b3c4d5e6f708192a3b",
+		State: governance.StatePending, Requester: governance.Actor{ID: "user:sam", Name: "Sam Ortiz", Person: "sam"}, Reason: "Outage of 14 November, agreed with their CTO", Ticket: "SUP-4182",
+		Measures: []governance.Measure{{Unit: "EUR.cent", Value: 70000}}, Preview: json.RawMessage(`{"before":{"balance":{"amount":"400.00","currency":"EUR"},"credits":2,"plan":"scale"},"after":{"balance":{"amount":"1100.00","currency":"EUR"},"credits":3,"plan":"scale","note":"Outage"}}`),
+		Input: json.RawMessage(`{"amount":{"amount":"700.00","currency":"EUR"},"tenant":"acme"}`), CreatedAt: at, DecideBy: at.Add(24 * time.Hour),
+		Decision: governance.Decision{Policies: []governance.PolicyHit{{Policy: "credit-daily", Version: 3, Mode: governance.Enforce, Effect: governance.Hold, Why: "over the limit",
+			Limits: []governance.LimitHit{{Key: "credit-daily|0|EUR.cent|tenant|acme", Unit: "EUR.cent", Sum: 40000, Amount: 70000, Max: 100000, Window: day, Exceeds: true,
+				Rate: &governance.Rate{From: "USD", To: "EUR", Micro: 921500, Date: "2026-11-22", Source: "ECB"}}}}}},
+		Missing: []governance.Quorum{{Group: "gov_approver", Approvals: 1}},
+		Votes:   []governance.CastVote{{Vote: governance.Vote{Decision: governance.Approve, Comment: "Matches the incident report."}, Actor: governance.Actor{Name: "Dana Weiss"}, Groups: []governance.GroupID{"gov_approver"}, At: at.Add(time.Hour)}},
+	}
+	c := storyCtx()
+	page := func(change func(*governance.Approval, *approvalPage)) View {
+		b := a
+		pre := approvalPage{}
+		change(&b, &pre)
+		p := newApprovalPage(c, b)
+		p.CanVote, p.WhyNot, p.Execute, p.CanCancel = pre.CanVote, pre.WhyNot, pre.Execute, pre.CanCancel
+		return approvalView("Tenant credit: €700.00 for Acme GmbH", p)
+	}
+	long := page(func(b *governance.Approval, p *approvalPage) {
+		b.Reason = strings.Repeat("A very long reason that somebody pasted from a chat. ", 12)
+		b.Resource = "tenant/" + strings.Repeat("x", 120)
+		p.WhyNot = "you asked for this"
+	})
+	bad := page(func(_ *governance.Approval, p *approvalPage) { p.CanVote = true })
+	list := func(rows []approvalRow, e Empty) View {
+		return View{Title: "Approvals", Template: "approvals_list", Tabs: []Tab{{Title: "Waiting for me", Href: "/approvals?show=mine", Current: true, Count: len(rows)}, {Title: "Open", Href: "/approvals?show=open"}}, Data: approvalListPage{Rows: rows, Empty: e}}
+	}
+	done := a
+	done.State, done.ExecutedAt, done.Result = governance.StateExecuted, at.Add(2*time.Hour), json.RawMessage(`{"balance":{"amount":"1100.00","currency":"EUR"}}`)
+	return []Story{
+		{Name: "approvals, none", View: list(nil, Empty{Icon: "check", Title: "Nothing waits for you", Text: "When a policy asks for your decision, it stands here."})},
+		{Name: "approvals, rows", View: list([]approvalRow{{Approval: a, Title: "Tenant credit: €700.00", Tenant: "Acme GmbH", Asked: "Sam Ortiz", Why: "credit-daily", Votes: "1 of 2", Mine: true, Overdue: true},
+			{Approval: done, Title: "Tenant plan downgrade", Tenant: strings.Repeat("Long name ", 8), Asked: "Kim", Why: "downgrade", Votes: "2 of 2"}}, Empty{})},
+		{Name: "approval, may vote", View: page(func(_ *governance.Approval, p *approvalPage) { p.CanVote, p.CanCancel = true, true })},
+		{Name: "approval, may not vote, long text", View: long},
+		{Name: "approval, form came back", View: bad, Errors: []FieldError{{"comment", "has more than 2000 bytes"}}},
+		{Name: "approval, failed after approval", View: page(func(b *governance.Approval, p *approvalPage) {
+			b.State, b.Error, b.DecidedAt = governance.StateFailed, "timed out", at.Add(time.Hour)
+			p.WhyNot, p.Execute = "it is failed", &Button{Text: "Try again", Post: "/approvals/x/execute", Kind: "primary"}
+		})},
+		{Name: "approval, executed", View: approvalView("Tenant credit: €700.00 for Acme GmbH", newApprovalPage(c, done))},
+		{Name: "approval, nothing measured, right to left", RTL: true, View: page(func(b *governance.Approval, p *approvalPage) {
+			b.Measures, b.Preview, b.Decision, b.Votes = nil, json.RawMessage("null"), governance.Decision{}, nil
+			p.CanVote = true
+		})},
+	}
+}

@@ -114,6 +114,9 @@ func (x *Ctx) Key() string { return x.Form("_key") }
 // SetCookie sets a cookie on the answer.
 func (x *Ctx) SetCookie(ck *http.Cookie) { http.SetCookie(x.w, ck) }
 
+// Render writes a page from a Route.Serve.
+func (x *Ctx) Render(v View) { x.con.render(x, v) }
+
 // URL is the address of a path below the base.
 func (x *Ctx) URL(path string) string { return x.con.url(path) }
 

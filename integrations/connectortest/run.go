@@ -202,9 +202,11 @@ func (p Plugin) secrets(t *testing.T) {
 	}
 	try(p.Settings)
 	for _, f := range d.Config {
-		cfg := maps.Clone(p.Settings)
-		cfg[f.Key] += "\x7f%zz" // spoils an address, and is a wrong secret
-		try(cfg)
+		for _, spoil := range []string{"-wrong", "\x7f%zz"} { // refused by the vendor, and by whoever parses it
+			cfg := maps.Clone(p.Settings)
+			cfg[f.Key] += spoil
+			try(cfg)
+		}
 	}
 	if p.Vendor.Fail != nil {
 		p.Vendor.Fail(500, 0)

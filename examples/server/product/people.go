@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
@@ -153,8 +155,8 @@ func (s *Service) Document(ctx context.Context, tenant governance.TenantID, id s
 // Rename gives a document another title, when it still has the version that the
 // caller saw. Titles may be personal: the record keeps them as salted digests.
 func (s *Service) Rename(ctx context.Context, id governance.Identity, tenant governance.TenantID, doc, title string, version int64) error {
-	if title == "" || len(title) > 200 {
-		return governance.Invalid("title", "is required, at most 200 bytes")
+	if title == "" || len(title) > 200 || !utf8.ValidString(title) || strings.ContainsRune(title, 0) {
+		return governance.Invalid("title", "is required, at most 200 bytes of text")
 	}
 	old, err := s.Document(ctx, tenant, doc)
 	if err != nil {

@@ -7,11 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/gowebpki/jcs"
 )
 
 // maxSafeInteger is the largest integer that RFC 8785 canonicalises exactly.
@@ -24,12 +21,17 @@ type Digest string
 // bits (RFC 8785 numbers are IEEE doubles: a larger one would share its digest
 // with its neighbours), text must be UTF-8 without U+0000.
 func Canonical(v any) ([]byte, error) {
+	if v == nil {
+		return []byte("null"), nil
+	}
 	raw, ok := v.(json.RawMessage)
 	if !ok {
 		var err error
 		if raw, err = json.Marshal(v); err != nil {
 			return nil, err
 		}
+	} else if !json.Valid(raw) {
+		return nil, Invalid("input", "is not JSON")
 	}
 	if !utf8.Valid(raw) {
 		return nil, Invalid("input", "is not valid UTF-8")
@@ -37,10 +39,11 @@ func Canonical(v any) ([]byte, error) {
 	if bytes.Contains(raw, []byte(`\u0000`)) && hasNUL(raw) {
 		return nil, Invalid("input", "contains U+0000")
 	}
-	if err := checkNumbers(raw); err != nil {
+	out, err := appendCanonical(make([]byte, 0, len(raw)), raw)
+	var invalid *InvalidError
+	if errors.As(err, &invalid) {
 		return nil, err
 	}
-	out, err := jcs.Transform(raw)
 	if err != nil {
 		return nil, Invalid("input", "has no canonical form: %v", err)
 	}
@@ -58,42 +61,6 @@ func hasNUL(raw []byte) bool {
 			return true
 		}
 	}
-}
-
-func checkNumbers(raw []byte) error {
-	inString, escaped := false, false
-	start := -1
-	for i := 0; i <= len(raw); i++ {
-		var c byte
-		if i < len(raw) {
-			c = raw[i]
-		}
-		if inString {
-			switch {
-			case escaped:
-				escaped = false
-			case c == '\\':
-				escaped = true
-			case c == '"':
-				inString = false
-			}
-			continue
-		}
-		number := c == '-' || c == '+' || c == '.' || c == 'e' && start >= 0 || c == 'E' && start >= 0 || c >= '0' && c <= '9'
-		if number && start < 0 {
-			start = i
-		}
-		if !number && start >= 0 {
-			text := string(raw[start:i])
-			start = -1
-			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || n > maxSafeInteger || n < -maxSafeInteger {
-				return Invalid("input", "number %s is not an integer of at most 53 bits; write it as a string", text)
-			}
-		}
-		inString = c == '"'
-	}
-	return nil
 }
 
 // DigestOf is the digest of domain, a newline and the canonical form of v. The

@@ -207,12 +207,9 @@ func (k *Kernel) permitted(ctx context.Context, c *call) error {
 	if denied == nil {
 		target := Target{Tenant: c.tenant, Resource: c.resource}
 		if c.tenant != "" {
-			t, err := k.Tenant(ctx, c.tenant)
-			switch {
-			case err == nil:
-				target.Country, target.Region = t.Country, t.Region
-			case !errors.Is(err, ErrNotFound):
-				return err
+			err := k.db.ReadRow(ctx, "SELECT country, region FROM gov_tenant WHERE id = ?", string(c.tenant)).Scan(&target.Country, &target.Region)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return fmt.Errorf("tenant %s: %w", c.tenant, err)
 			}
 		}
 		if denied = k.Authorize(ctx, c.identity, c.def.permission, target); denied == nil {
@@ -517,8 +514,7 @@ func flushActions(ctx context.Context, tx *Tx, items []any) error {
 	for i, it := range items {
 		rows[i] = it.(*actionRow)
 	}
-	_, err := tx.NewInsert().Model(&rows).Exec(ctx)
-	return err
+	return govdb.InsertAll(ctx, tx, rows)
 }
 
 // record is the ledger's word on the call.

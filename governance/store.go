@@ -33,7 +33,7 @@ type settingRow struct {
 // settingTx reads a setting; absent is empty.
 func settingTx(ctx context.Context, db bun.IDB, key string) (string, error) {
 	var v string
-	err := db.NewRaw("SELECT value FROM gov_setting WHERE key = ?", key).Scan(ctx, &v)
+	err := db.QueryRowContext(ctx, "SELECT value FROM gov_setting WHERE key = ?", key).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}

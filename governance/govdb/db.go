@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -63,6 +64,7 @@ type DB struct {
 	opts        Options
 	writer      *writer // SQLite only
 	closers     []io.Closer
+	statements  sync.Map // query → *sql.Stmt on the read handle, SQLite only
 }
 
 // Attach takes handles that the host opened. read may be nil, then write serves
@@ -179,6 +181,11 @@ func (d *DB) Close() error {
 		d.writer.close()
 	}
 	var errs []error
+	d.statements.Range(func(q, s any) bool {
+		errs = append(errs, s.(*sql.Stmt).Close())
+		d.statements.Delete(q)
+		return true
+	})
 	for i := len(d.closers) - 1; i >= 0; i-- {
 		errs = append(errs, d.closers[i].Close())
 	}

@@ -154,8 +154,7 @@ func flushRecords(ctx context.Context, tx *govdb.Tx, items []any) error {
 	for i, it := range items {
 		rows[i] = it.(*recordRow)
 	}
-	_, err := tx.NewInsert().Model(&rows).Exec(ctx)
-	return err
+	return govdb.InsertAll(ctx, tx, rows)
 }
 
 func flushDisclosures(ctx context.Context, tx *govdb.Tx, items []any) error {
@@ -163,6 +162,5 @@ func flushDisclosures(ctx context.Context, tx *govdb.Tx, items []any) error {
 	for i, it := range items {
 		rows[i] = it.(*disclosureRow)
 	}
-	_, err := tx.NewInsert().Model(&rows).Exec(ctx)
-	return err
+	return govdb.InsertAll(ctx, tx, rows)
 }

@@ -99,7 +99,7 @@ func flush(ctx context.Context, tx *govdb.Tx, items []any) error {
 	for i, it := range items {
 		rows[i] = it.(*eventRow)
 	}
-	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+	if err := govdb.InsertAll(ctx, tx, rows); err != nil {
 		return fmt.Errorf("insert %d events: %w", len(rows), err)
 	}
 	return nil

@@ -253,11 +253,23 @@ func tenantSeqs(ctx context.Context, tx *govdb.Tx, rows []eventRow) (map[string]
 	return seqs, nil
 }
 
+// place writes the numbers: in one statement where each costs a round trip.
+func (r *Relay) place(ctx context.Context, tx *govdb.Tx, rows []eventRow) error {
+	if r.db.Postgres() {
+		values := tx.NewValues(&rows).Column("id", "n", "tenant_seq")
+		_, err := tx.NewUpdate().With("_data", values).Model((*eventRow)(nil)).TableExpr("_data").
+			Set("n = _data.n").Set("tenant_seq = _data.tenant_seq").Where("event_row.id = _data.id").Exec(ctx)
+		return err
+	}
+	args := make([][]any, len(rows))
+	for i, row := range rows {
+		args[i] = []any{row.N, row.TenantSeq, row.ID}
+	}
+	return tx.ExecAll(ctx, "UPDATE gov_event SET n = ?, tenant_seq = ? WHERE id = ?", args...)
+}
+
 func (r *Relay) store(ctx context.Context, tx *govdb.Tx, rows []eventRow, seqs map[string]int64) error {
-	values := tx.NewValues(&rows).Column("id", "n", "tenant_seq")
-	_, err := tx.NewUpdate().With("_data", values).Model((*eventRow)(nil)).TableExpr("_data").
-		Set("n = _data.n").Set("tenant_seq = _data.tenant_seq").Where("event_row.id = _data.id").Exec(ctx)
-	if err != nil {
+	if err := r.place(ctx, tx, rows); err != nil {
 		return fmt.Errorf("number %d events: %w", len(rows), err)
 	}
 	type tenantRow struct {

@@ -215,7 +215,9 @@ func TestMiddleware_Ends(t *testing.T) {
 		as      governance.PersonID
 		want    oversight.EndReason
 	}{
-		"killed":   {func(t *testing.T, b *bench, s oversight.Session) { require.NoError(t, b.svc.End(t.Context(), b.As("kim"), s.ID, "stop it")) }, "dana", oversight.EndKilled},
+		"killed": {func(t *testing.T, b *bench, s oversight.Session) {
+			require.NoError(t, b.svc.End(t.Context(), b.As("kim"), s.ID, "stop it"))
+		}, "dana", oversight.EndKilled},
 		"expired":  {func(t *testing.T, b *bench, _ oversight.Session) { b.Advance(30 * time.Minute) }, "dana", oversight.EndExpired},
 		"idle":     {func(t *testing.T, b *bench, _ oversight.Session) { b.Advance(10 * time.Minute) }, "dana", oversight.EndIdle},
 		"role":     {func(t *testing.T, b *bench, _ oversight.Session) { b.People.Put("dana", "viewer") }, "dana", oversight.EndRevoked},

@@ -194,7 +194,9 @@ func TestRecorder_Tampered(t *testing.T) {
 			"the ledger knows of a chunk 3 that is not there"},
 		"middle cut out": {func(t *testing.T, b *bench) { exec(t, b, "DELETE FROM oversight_chunk WHERE seq = 2") },
 			"chunk 3 is not the one that followed"},
-		"row rewritten": {func(t *testing.T, b *bench) { exec(t, b, "UPDATE oversight_chunk SET sha256 = 'sha256:00' WHERE seq = 1") },
+		"row rewritten": {func(t *testing.T, b *bench) {
+			exec(t, b, "UPDATE oversight_chunk SET sha256 = 'sha256:00' WHERE seq = 1")
+		},
 			"chunk 1: the ledger says something else"},
 	}
 	for name, c := range cases {

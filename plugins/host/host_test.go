@@ -371,11 +371,26 @@ func TestHost_crash(t *testing.T) {
 	require.Empty(t, alerts, "one alert for one quarantine")
 }
 
+// freeze stops every thread of a process, and returns when they have stopped.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	require.Eventually(t, func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, f := range threads {
+			if b, err := os.ReadFile(f); err != nil || !strings.Contains(string(b), ") T ") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	}, 10*time.Second, time.Millisecond)
+}
+
 func TestHost_hungPlugin(t *testing.T) {
 	t.Parallel()
 	e, c := setup(t, host.Options{ProbeEvery: 20 * time.Millisecond, ProbeTimeout: 200 * time.Millisecond, CallTimeout: 300 * time.Millisecond}, nil)
 	pid := e.one().PID
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	freeze(t, pid)
 	began := time.Now()
 	require.Equal(t, connector.Unknown, upsert(t.Context(), c, "fine")[0].Outcome)
 	require.Less(t, time.Since(began), 3*time.Second)
@@ -384,7 +399,7 @@ func TestHost_hungPlugin(t *testing.T) {
 	require.Contains(t, e.one().LastError, "health probe")
 
 	pid = e.one().PID // and a stop must not hang on it either
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	freeze(t, pid)
 	began = time.Now()
 	e.Close()
 	require.Less(t, time.Since(began), 8*time.Second)

@@ -63,7 +63,7 @@ func (s *scrubber) error(e *connector.Error) *connector.Error {
 	return &c
 }
 
-// lines logs what a plugin prints: whole lines, scrubbed, cut and counted.
+// lines logs one stream of a plugin: whole lines, scrubbed, cut and counted.
 type lines struct {
 	log   *slog.Logger
 	scrub *scrubber
@@ -90,7 +90,7 @@ func (l *lines) copy(from io.Reader) {
 	}
 }
 
-// Write takes what comes over the plugin's own stdout and stderr streams.
+// Write takes what comes over the connection, as a plugin's stdout and stderr do once it serves.
 func (l *lines) Write(b []byte) (int, error) {
 	n := len(b)
 	l.mu.Lock()

@@ -165,8 +165,8 @@ func (p *supervised) start() (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, errs := &lines{log: p.log, scrub: p.scrub, now: p.host.opts.Now}, &lines{log: p.log, scrub: p.scrub, now: p.host.opts.Now}
-	proc := &process{spawn: p.host.spawn, lines: errs, done: make(chan struct{}), cmd: &exec.Cmd{Path: path, Args: []string{p.spec.Name}, Dir: p.host.work}}
+	output := func() *lines { return &lines{log: p.log, scrub: p.scrub, now: p.host.opts.Now} } // of one stream
+	proc := &process{spawn: p.host.spawn, lines: output(), done: make(chan struct{}), cmd: &exec.Cmd{Path: path, Args: []string{p.spec.Name}, Dir: p.host.work}}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  wire.Handshake(),
 		Plugins:          plugin.PluginSet{wire.Name: &plugin.NetRPCUnsupportedPlugin{}},
@@ -176,8 +176,8 @@ func (p *supervised) start() (*run, error) {
 		StartTimeout:     p.host.opts.StartTimeout,
 		Logger:           hclog.NewNullLogger(),
 		Stderr:           io.Discard,
-		SyncStdout:       out,
-		SyncStderr:       out,
+		SyncStdout:       output(),
+		SyncStderr:       output(),
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 			grpc.WithDisableRetry()},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.host.work},

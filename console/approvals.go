@@ -359,7 +359,7 @@ func limitLabel(l governance.LimitHit) string {
 			unit = strings.ToUpper(of) + " in " + cur
 		}
 	}
-	return fmt.Sprintf("%s within %s, %s", unit, FormatDuration(l.Window.Duration), scope)
+	return fmt.Sprintf("%s within %s, %s", unit, FormatWindow(l.Window.Duration), scope)
 }
 
 func rateText(r *governance.Rate) string {

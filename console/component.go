@@ -10,6 +10,7 @@ import (
 
 type pill struct {
 	Tone Tone
+	Calm bool // the usual state: said, and not shouted
 	Icon string
 	Text string
 }
@@ -46,6 +47,8 @@ func statusPill(word string) pill {
 		p.Tone, p.Icon = ToneOK, "check"
 	}
 	switch word {
+	case "active", "enabled", "enforce", "healthy", "ok", "current", "trial", "delivered", "sent", "executed", "done", "completed", "succeeded", "resolved":
+		p.Calm = true
 	case "unknown":
 		p.Icon = "question"
 	case "firing", "critical", "warning", "overdue":

@@ -110,7 +110,7 @@
 // Values: {{time .At}} {{date .At}} {{ago .At}} (the page keeps ago current), {{money .M}}
 // "€12,000.00", {{moneyk .M}} "€12k", {{num .N}} "12,400", {{percent 0.123}} "12.3 %",
 // {{bytes .N}}, {{duration .D}}, {{plural .N "row" "rows"}}, {{humanize "plan_changed"}},
-// {{short .ID}}, {{join ", " .List}}, {{dict "a" 1}}. The same in Go: FormatMoney, FormatInt,
+// {{short .ID}}, {{actor "user:dana"}}, {{join ", " .List}}, {{dict "a" 1}}. The same in Go: FormatMoney, FormatInt,
 // FormatShort, FormatPercent, FormatBytes, FormatDuration, FormatAgo, Humanize, ShortID.
 //
 // As markup:

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/reevehq/reeve/governance"
 )
@@ -159,6 +161,15 @@ func FormatDuration(d time.Duration) string {
 	return strings.Join(parts, " ")
 }
 
+// FormatWindow writes the length of a sliding window, in hours up to three days:
+// "24 h".
+func FormatWindow(d time.Duration) string {
+	if d >= time.Hour && d <= 72*time.Hour && d%time.Hour == 0 {
+		return strconv.Itoa(int(d/time.Hour)) + "\u00a0h"
+	}
+	return FormatDuration(d)
+}
+
 // FormatAgo says how far t is from now: "3 h ago", "in 2 d".
 func FormatAgo(t, now time.Time) string {
 	d := now.Sub(t)
@@ -186,11 +197,19 @@ func FormatAgo(t, now time.Time) string {
 
 // Humanize turns a name such as "tenant.plan_changed" into words: "Tenant plan changed".
 func Humanize(name string) string {
-	s := strings.TrimSpace(strings.NewReplacer(".", " ", "_", " ", "-", " ").Replace(name))
-	if s == "" {
-		return ""
+	words := strings.Fields(strings.NewReplacer(".", " ", "_", " ", "-", " ").Replace(name))
+	for i, w := range words {
+		switch up := strings.ToUpper(w); up {
+		case "API", "ARR", "CRM", "CSV", "GDPR", "GRR", "ID", "IP", "KYC", "MRR", "NRR", "OIDC", "SLA", "SQL", "SSO", "URL", "VAT":
+			words[i] = up
+		default:
+			if i == 0 {
+				r, n := utf8.DecodeRuneInString(w)
+				words[i] = string(unicode.ToUpper(r)) + w[n:]
+			}
+		}
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return strings.Join(words, " ")
 }
 
 // ShortID is the last part of a long id, which differs where the first parts of

@@ -103,7 +103,7 @@ func people(c *Ctx) func(a governance.Actor) string {
 	known := map[governance.PersonID]string{}
 	return func(a governance.Actor) string {
 		if a.Name != "" || a.Person == "" {
-			return cmp.Or(a.Name, a.ID)
+			return cmp.Or(a.Name, strings.TrimPrefix(a.ID, "system:"))
 		}
 		name, ok := known[a.Person]
 		if !ok {
@@ -115,6 +115,16 @@ func people(c *Ctx) func(a governance.Actor) string {
 		}
 		return name
 	}
+}
+
+// personOf is the person whose account an event names; accounts of people are
+// "user:" and their id in the reference server.
+func personOf(actor string) governance.PersonID {
+	id, ok := strings.CutPrefix(actor, "user:")
+	if !ok {
+		return ""
+	}
+	return governance.PersonID(id)
 }
 
 func newRecordRow(c *Ctx, r ledger.Record, names func(governance.Actor) string) recordRow {

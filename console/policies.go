@@ -64,7 +64,7 @@ func policySays(p governance.Policy) string {
 			verb = "Holds"
 		}
 		scope := map[governance.Scope]string{governance.ByActor: "per person", governance.ByTenant: "per tenant", governance.ByResource: "per thing", governance.ByGlobal: "overall"}[l.By]
-		out = append(out, fmt.Sprintf("%s what would exceed %s within %s %s.", verb, unitText(l.Unit, l.Max), FormatDuration(l.Window.Duration), scope))
+		out = append(out, fmt.Sprintf("%s what would exceed %s within %s %s.", verb, unitText(l.Unit, l.Max), FormatWindow(l.Window.Duration), scope))
 	}
 	if p.Require != nil {
 		var who []string

@@ -86,6 +86,7 @@ func (c *console) funcs() template.FuncMap {
 		"bytes":    FormatBytes,
 		"duration": formatDuration,
 		"humanize": func(v any) string { return Humanize(text(v)) },
+		"actor":    func(id string) string { return strings.TrimPrefix(strings.TrimPrefix(id, "system:"), "user:") },
 		"short":    func(v any) string { return ShortID(text(v)) },
 		"text":     text,
 		"join":     func(sep string, items any) (string, error) { return joinAny(sep, items) },

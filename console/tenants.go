@@ -95,9 +95,7 @@ type tenantListPage struct {
 func tenantList(c *Ctx) (View, error) {
 	f := governance.TenantFilter{Search: c.Query("q"), Country: strings.ToUpper(c.Query("country")), Status: governance.TenantStatus(c.Query("status")), Plan: c.Query("plan"),
 		After: governance.TenantID(c.Query("cursor")), Limit: 50}
-	if c.Authorize("tenant:read", governance.Target{}) == nil && c.Identity.Actor.Region != "" {
-		f.Region = c.Identity.Actor.Region // a regional agent sees that region
-	}
+	f.Region = c.Identity.Actor.Region // a regional agent sees that region; empty: all
 	ts, err := c.Kernel().Tenants(c.Context(), f)
 	if err != nil {
 		return View{}, err
@@ -254,7 +252,7 @@ func newTenantPage(s governance.TenantState, owner string, now time.Time) tenant
 	p := tenantPage{State: s}
 	p.Facts = []Fact{
 		{Label: "Plan", Value: Humanize(t.Plan)}, {Label: "Seats", Value: FormatInt(t.Seats)}, {Label: "Country", Value: t.Country}, {Label: "Region", Value: t.Region},
-		{Label: "Owner", Value: owner}, {Label: "Renewal", At: t.RenewalAt}, {Label: "Last active", At: t.ActiveAt}, {Label: "Since", At: t.CreatedAt}, {Label: "Version", Value: FormatInt(t.Version)},
+		{Label: "Owner", Value: owner}, {Label: "Renewal", At: t.RenewalAt, Day: true}, {Label: "Last active", At: t.ActiveAt, Ago: true}, {Label: "Since", At: t.CreatedAt, Day: true}, {Label: "Version", Value: FormatInt(t.Version)},
 	}
 	for _, sys := range slices.Sorted(maps.Keys(t.ExternalKeys)) {
 		p.Keys = append(p.Keys, Fact{Label: Humanize(sys), Value: strings.Join(t.ExternalKeys[sys], ", "), Mono: true})
@@ -297,10 +295,10 @@ func (con *console) timeline(c *Ctx, t governance.TenantID) ([]TimelineItem, err
 	}
 	for _, e := range evs {
 		told := slices.ContainsFunc(views, func(v governance.RecordView) bool {
-			return v.At.Sub(e.At).Abs() < time.Second && (v.Action == e.Type || v.Resource.String() == e.Resource)
+			return v.At.Sub(e.At).Abs() < time.Second && (v.Action == e.Type || v.Resource.String() == e.Resource || "approval/"+v.ActionID == e.Resource)
 		})
 		if !told {
-			out = append(out, TimelineItem{At: e.At, Icon: actionIcon(e.Type), Title: Humanize(e.Type), Actor: e.Actor})
+			out = append(out, TimelineItem{At: e.At, Icon: actionIcon(e.Type), Title: Humanize(e.Type), Actor: names(governance.Actor{ID: e.Actor, Person: personOf(e.Actor)})})
 		}
 	}
 	var errs []error

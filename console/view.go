@@ -143,5 +143,7 @@ type Fact struct {
 	HTML  template.HTML // instead of Value; from this package's functions only
 	Href  string        // below the base
 	Mono  bool
-	At    time.Time // instead of Value
+	At    time.Time // instead of Value; Day shows the date alone, Ago how long ago
+	Day   bool
+	Ago   bool
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long after a deadline an answer may come.
-const patience = 400 * time.Millisecond
+const patience = time.Second
 
 // Run proves p. It starts and ends processes of its own, and leaves accounts and
 // tickets at the vendor.

@@ -520,6 +520,27 @@ func TestHost_program(t *testing.T) {
 	require.Equal(t, connector.Unavailable, connector.CodeOf(err))
 }
 
+// Hosts that close while a plugin starts, at any point of it, leave nothing either.
+func TestHost_closedWhileStarting(t *testing.T) {
+	t.Parallel()
+	for i := range 12 {
+		h, err := host.New(t.TempDir(), nil)
+		require.NoError(t, err)
+		name := fmt.Sprintf("starting-%d-%d", os.Getpid(), i)
+		require.NoError(t, h.Add(host.Spec{Name: name, Self: true, Serve: "naughty"}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*8*time.Millisecond)
+		_, _ = h.Connector(ctx, name)
+		cancel()
+		h.Close()
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		require.NoError(t, err)
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			require.False(t, strings.HasPrefix(string(b), name), "%s is still there", f)
+		}
+	}
+}
+
 // beHost runs a plugin until it is killed.
 func beHost(dir string) {
 	h, err := host.New(dir, nil)

@@ -199,3 +199,9 @@ func (s *Service) record(ctx context.Context, tx *governance.Tx, id governance.I
 	_, err := s.k.RecordTx(ctx, tx, id, governance.Record{Action: action, Resource: on, Data: data}, evs...)
 	return err
 }
+
+// Permitted lists the permissions that an identity holds when nothing is said about
+// the target.
+func (s *Service) Permitted(ctx context.Context, id governance.Identity) []string {
+	return slices.DeleteFunc(Permissions(), func(p string) bool { return s.k.Authorize(ctx, id, p, governance.Target{}) != nil })
+}

@@ -116,5 +116,8 @@ func (h Host) Fides(t testing.TB) {
 	t.Helper()
 	b, err := os.ReadFile(sharedtest.Path(t, "fides", "postgres_sample.sql"))
 	require.NoError(t, err)
-	h.Exec(t, strings.ReplaceAll(string(b), "public.", h.Schema+"."))
+	// The script fills two schemas; both must be this test's own.
+	text := strings.ReplaceAll(strings.ReplaceAll(string(b), "backup_schema", h.Schema+"_b"), "public.", h.Schema+".")
+	t.Cleanup(func() { _, _ = h.DB.Exec("DROP SCHEMA IF EXISTS " + h.Schema + "_b CASCADE") })
+	h.Exec(t, text)
 }

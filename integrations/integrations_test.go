@@ -784,3 +784,25 @@ func TestRun_twoServersShare(t *testing.T) {
 		require.Empty(t, w.deliveries(integrations.DeliveryFilter{Waiting: true}))
 	})
 }
+
+func TestConfigured(t *testing.T) {
+	t.Parallel()
+	v := newVendor()
+	connect := integrations.Configured(func(_ context.Context, in integrations.Instance) (connector.Connector, error) {
+		if in.Connector == "down" {
+			return nil, &connector.Error{Code: connector.Unavailable}
+		}
+		return v, nil
+	})
+	ask := func(version int64, key string) error {
+		_, err := connect(t.Context(), integrations.Instance{ID: "i", Connector: "c", Version: version, Config: connector.Config{"api_key": key}})
+		return err
+	}
+	require.NoError(t, ask(1, "a"))
+	require.NoError(t, ask(1, "not looked at"))
+	require.Equal(t, "a", v.config["api_key"])
+	require.NoError(t, ask(2, "b"))
+	require.Equal(t, "b", v.config["api_key"])
+	_, err := connect(t.Context(), integrations.Instance{ID: "i", Connector: "down", Version: 3})
+	require.Error(t, err)
+}

@@ -47,7 +47,8 @@ type AuthSession struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-type authID struct {
+// AuthID is the path of a thing.
+type AuthID struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
@@ -90,7 +91,7 @@ func me(a *govapi.API, svc *govauth.Service) {
 		})
 	govapi.Register(a, "", huma.Operation{OperationID: "auth-end-session", Method: http.MethodPost, Path: "/me/sessions/{id}/end", Summary: "Sign out there",
 		Description: "One's own session, or with user:write anybody's.", DefaultStatus: http.StatusNoContent, Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *authID) (*struct{}, error) {
+		func(ctx context.Context, id governance.Identity, in *AuthID) (*struct{}, error) {
 			return nil, svc.EndSession(ctx, id, in.ID)
 		})
 }
@@ -127,13 +128,13 @@ type AuthWhy struct {
 }
 
 type authUserAct struct {
-	authID
+	AuthID
 	govapi.Idempotent
 	Body AuthWhy
 }
 
 type authUserRoles struct {
-	authID
+	AuthID
 	govapi.Idempotent
 	Body struct {
 		AuthWhy
@@ -194,7 +195,7 @@ func users(a *govapi.API, svc *govauth.Service) {
 			return &body[govapi.List[AuthUser]]{govapi.NewList(items, next)}, nil
 		})
 	govapi.Register(a, "user:read", huma.Operation{OperationID: "auth-get-user", Method: http.MethodGet, Path: "/users/{id}", Summary: "Read a person", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *authID) (*body[AuthUser], error) {
+		func(ctx context.Context, _ governance.Identity, in *AuthID) (*body[AuthUser], error) {
 			u, err := svc.User(ctx, governance.PersonID(in.ID))
 			if err != nil {
 				return nil, err
@@ -219,7 +220,7 @@ func users(a *govapi.API, svc *govauth.Service) {
 			return svc.MakeSignInLink(ctx, id, governance.PersonID(in.ID), do(in.Idempotent, in.Body))
 		})
 	govapi.Register(a, "user:write", huma.Operation{OperationID: "auth-show-sign-in-link", Method: http.MethodPost, Path: "/sign-in-links/{id}/show", Summary: "Show a sign-in link once, to whoever asked for it", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *authID) (*body[AuthOneTimeLink], error) {
+		func(ctx context.Context, id governance.Identity, in *AuthID) (*body[AuthOneTimeLink], error) {
 			return oneTime(svc.ShowSignInLink(ctx, id, in.ID))
 		})
 }
@@ -296,12 +297,12 @@ func invitations(a *govapi.API, svc *govauth.Service) {
 		})
 	govapi.Register(a, "user:write", huma.Operation{OperationID: "auth-invitation-link", Method: http.MethodPost, Path: "/invitations/{id}/link", Summary: "Make the invitation's link and show it once",
 		Description: "To the inviter alone. A link made before stops working.", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *authID) (*body[AuthOneTimeLink], error) {
+		func(ctx context.Context, id governance.Identity, in *AuthID) (*body[AuthOneTimeLink], error) {
 			return oneTime(svc.InvitationLink(ctx, id, governance.PersonID(in.ID)))
 		})
 	govapi.Register(a, "user:write", huma.Operation{OperationID: "auth-revoke-invitation", Method: http.MethodPost, Path: "/invitations/{id}/revoke", Summary: "Close an invitation",
 		DefaultStatus: http.StatusNoContent, Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *authID) (*struct{}, error) {
+		func(ctx context.Context, id governance.Identity, in *AuthID) (*struct{}, error) {
 			return nil, svc.RevokeInvitation(ctx, id, governance.PersonID(in.ID))
 		})
 }
@@ -353,7 +354,7 @@ type authListKeys struct {
 }
 
 type authRevokeKey struct {
-	authID
+	AuthID
 	Body struct {
 		Reason string `json:"reason" minLength:"1" maxLength:"500"`
 	}
@@ -400,7 +401,7 @@ func keys(a *govapi.API, svc *govauth.Service) {
 		})
 	govapi.Register(a, "", huma.Operation{OperationID: "auth-show-key", Method: http.MethodPost, Path: "/keys/{id}/show", Summary: "Show a key's secret once",
 		Description: "A personal key's to its person, a shared key's to whoever made it.", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *authID) (*body[AuthSecret], error) {
+		func(ctx context.Context, id governance.Identity, in *AuthID) (*body[AuthSecret], error) {
 			secret, err := svc.ShowKey(ctx, id, in.ID)
 			if err != nil {
 				return nil, err

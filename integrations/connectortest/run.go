@@ -234,7 +234,8 @@ func (p Plugin) deadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	require.Equal(t, connector.Other, connector.CodeOf(h.Check(ctx)))
+	late := []connector.Code{connector.Other, connector.Unavailable} // the plugin may just make it to say that the vendor did not
+	require.Contains(t, late, connector.CodeOf(h.Check(ctx)))
 	require.Less(t, time.Since(began), 300*time.Millisecond+patience)
 	up, ok := h.Connector.(connector.Upserter)
 	var a connector.Account
@@ -243,7 +244,8 @@ func (p Plugin) deadline(t *testing.T) {
 		defer cancel()
 		began, a = time.Now(), account(name(t, "late"), 1)
 		r := up.Upsert(ctx, []connector.Account{a})
-		require.Equal(t, connector.Unknown, r[0].Outcome, "nobody knows what became of it")
+		require.False(t, r[0].Outcome.Done(), "it says %s of what it cannot have done", r[0].Outcome)
+		require.Contains(t, late, r[0].Err.Code)
 		require.Less(t, time.Since(began), 300*time.Millisecond+patience)
 	}
 	p.Vendor.Slow(0)

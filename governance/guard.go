@@ -207,10 +207,11 @@ func (k *Kernel) permitted(ctx context.Context, c *call) error {
 	if denied == nil {
 		target := Target{Tenant: c.tenant, Resource: c.resource}
 		if c.tenant != "" {
-			err := k.db.ReadRow(ctx, "SELECT country, region FROM gov_tenant WHERE id = ?", string(c.tenant)).Scan(&target.Country, &target.Region)
-			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return fmt.Errorf("tenant %s: %w", c.tenant, err)
+			p, err := k.place(ctx, c.tenant)
+			if err != nil {
+				return err
 			}
+			target.Country, target.Region = p.country, p.region
 		}
 		if denied = k.Authorize(ctx, c.identity, c.def.permission, target); denied == nil {
 			return nil

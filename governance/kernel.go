@@ -51,6 +51,7 @@ type Kernel struct {
 	owner string // names this process in leases
 
 	policySet atomic.Pointer[policySet]
+	places    places
 
 	mu      sync.Mutex
 	defs    map[string]*definition

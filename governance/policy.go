@@ -218,6 +218,12 @@ const policyRevision = "policy.revision"
 // read in the transaction, so that no server decides by a policy that another has
 // already replaced.
 func (k *Kernel) policies(ctx context.Context, tx *Tx) (*policySet, error) {
+	// Where reading it costs a round trip, a cached set is taken and the revision
+	// checked by the last statement before the commit.
+	if s := k.policySet.Load(); s != nil && s.revision != "" &&
+		tx.Recheck("SELECT 1 FROM gov_setting WHERE key = ? AND value = ?", []any{policyRevision, s.revision}, func() { k.policySet.CompareAndSwap(s, nil) }) {
+		return s, nil
+	}
 	revision, err := settingTx(ctx, tx, policyRevision)
 	if err != nil {
 		return nil, err

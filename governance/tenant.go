@@ -192,6 +192,7 @@ func putTenantKeysTx(ctx context.Context, tx *Tx, t Tenant) error {
 
 // tenantChangedTx writes the record and the event of a change.
 func (k *Kernel) tenantChangedTx(ctx context.Context, tx *Tx, id Identity, t Tenant, typ string, data any) error {
+	tx.AfterCommit(func() { k.forgetPlace(t.ID) })
 	state, err := stateTx(ctx, tx, t)
 	if err != nil {
 		return err

@@ -25,6 +25,13 @@ type txRoot struct {
 	deferred  []deferred
 	after     []func()
 	savepoint int
+	recheck   *recheck
+	together  *[]byte // PostgreSQL: where a flush gathers its statements
+}
+
+type recheck struct {
+	query  string
+	failed func()
 }
 
 type deferred struct {
@@ -79,7 +86,54 @@ func (t *Tx) AfterCommit(f func()) {
 	}
 }
 
+// flush writes what was put off. On PostgreSQL the statements go out together, in
+// one round trip, and the recheck is the last of them.
 func (t *Tx) flush(ctx context.Context) error {
+	if !t.db.postgres {
+		return t.flushDeferred(ctx)
+	}
+	var text []byte
+	t.root.together = &text
+	err := t.flushDeferred(ctx)
+	t.root.together = nil
+	if err != nil {
+		return err
+	}
+	check := t.root.recheck
+	if check != nil {
+		text = append(text, check.query...)
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	res, err := t.conn.ExecContext(ctx, string(text))
+	if err != nil {
+		return fmt.Errorf("govdb: write what was put off: %w", err)
+	}
+	if check == nil {
+		return nil
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 { // the last statement's
+		check.failed()
+		return fmt.Errorf("govdb: what was read has changed: %w", errors.Join(ErrRetry, err))
+	}
+	return nil
+}
+
+// Recheck makes the commit depend on query, a SELECT, still giving a row then; else
+// failed is told and the error is [ErrRetry]. It saves a round trip where what was
+// decided by is cached. It is for PostgreSQL and not for adopted transactions: ok is
+// false there, and the caller reads now instead. A transaction has one recheck; a
+// second one replaces it.
+func (t *Tx) Recheck(query string, args []any, failed func()) (ok bool) {
+	if !t.db.postgres || t.adopted {
+		return false
+	}
+	t.root.recheck = &recheck{t.format(query, args), failed}
+	return true
+}
+
+func (t *Tx) flushDeferred(ctx context.Context) error {
 	for len(t.root.deferred) > 0 { // a flush may put off more
 		todo := t.root.deferred
 		t.root.deferred = nil

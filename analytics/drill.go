@@ -256,10 +256,8 @@ func (f *Figures) drillRetention(ctx context.Context, d *Drill) error {
 
 // DrillFacts are the facts behind a row, in the order they count.
 func (s *Service) DrillFacts(ctx context.Context, ids []uuid.UUID) ([]Fact, error) {
-	if len(ids) > 500 {
-		ids = ids[:500]
-	}
+	ids = ids[:min(len(ids), 500)]
 	facts, err := s.Facts(ctx, FactFilter{IDs: ids, History: true, Limit: 500})
-	slices.Reverse(facts)
+	slices.SortFunc(facts, func(a, b Fact) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
 	return facts, err
 }

@@ -435,7 +435,7 @@ type reader struct {
 func (r reader) sources(ctx context.Context) (out []Source, through Day, err error) {
 	err = r.db.NewRaw(`SELECT f.source, MAX(CASE WHEN f.day <= ? THEN f.day ELSE 0 END) AS through, COUNT(*) AS facts FROM analytics_fact f
 		WHERE f.kind IN ('subscription', 'invoice', 'payment', 'purchase', 'usage') AND `+current+` GROUP BY f.source ORDER BY f.source`,
-		r.yesterday, r.at, r.at).Scan(ctx, &out)
+		r.yesterday+1, r.at, r.at).Scan(ctx, &out)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read sources: %w", err)
 	}
@@ -445,6 +445,7 @@ func (r reader) sources(ctx context.Context) (out []Source, through Day, err err
 		return nil, 0, fmt.Errorf("read watermarks: %w", err)
 	}
 	for i := range out {
+		out[i].Through = min(out[i].Through, r.yesterday)
 		for _, m := range marks {
 			if m.Source == out[i].Source {
 				out[i].Through, out[i].Declared = min(m.Through, r.yesterday), true

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +32,7 @@ func alertCard(c *Ctx) (Card, error) {
 	card := Card{Title: "What needs attention?", Href: "/alerts", Empty: "No alert is open."}
 	as, err := c.Kernel().Alerts(c.Context(), governance.AlertFilter{Limit: 6})
 	for _, a := range as {
-		row := CardRow{Title: a.Title, Meta: tenantName(c, a.Tenant), Href: "/alerts#" + a.ID.String(), Status: string(a.Severity), At: a.LastAt}
+		row := CardRow{Title: alertTitle(a.Title), Meta: tenantName(c, a.Tenant), Href: "/alerts#" + a.ID.String(), Status: string(a.Severity), At: a.LastAt}
 		if a.State == governance.AlertAcked {
 			row.Status = "acked"
 		}
@@ -72,6 +73,7 @@ func alertList(c *Ctx) (View, error) {
 }
 
 func newAlertView(a governance.Alert, tenant string, canAck bool) alertView {
+	a.Title = alertTitle(a.Title)
 	v := alertView{Alert: a, TenantName: tenant, CanAck: canAck && a.State == governance.AlertFiring}
 	for _, l := range a.Links {
 		if href := linkPath(l.Kind, l.ID); href != "" {
@@ -79,6 +81,16 @@ func newAlertView(a governance.Alert, tenant string, canAck bool) alertView {
 		}
 	}
 	return v
+}
+
+// alertTitle puts the name of an action at the head of a title into words:
+// "tenant.credit waits" is "Tenant credit waits".
+func alertTitle(s string) string {
+	name, rest, _ := strings.Cut(s, " ")
+	if !strings.Contains(strings.Trim(name, "."), ".") || strings.ToLower(name) != name {
+		return s
+	}
+	return strings.TrimSpace(Humanize(name) + " " + rest)
 }
 
 // linkPath is where a thing named by a governance.Link is in this console; empty for
@@ -123,7 +135,7 @@ func alertItems(k *governance.Kernel) func(ctx context.Context, t governance.Ten
 			if a.Severity == governance.Critical {
 				tone = ToneDanger
 			}
-			out = append(out, TimelineItem{At: a.FirstAt, Icon: "bell", Tone: tone, Title: a.Title, Text: a.Body, Status: string(a.State), Href: "/alerts#" + a.ID.String()})
+			out = append(out, TimelineItem{At: a.FirstAt, Icon: "bell", Tone: tone, Title: alertTitle(a.Title), Text: a.Body, Status: string(a.State), Href: "/alerts#" + a.ID.String()})
 		}
 		return out, err
 	}

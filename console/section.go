@@ -124,6 +124,7 @@ type Card struct {
 	Note  string        // small print: "Data through 23 Nov 2026"
 	Href  string        // below the base; the whole list
 	More  string        // text of that link; default "View all"
+	Skip  bool          // it says nothing to this caller: shown only to those for whom it leads
 }
 
 // CardRow is one line of a card's list.

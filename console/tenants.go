@@ -38,7 +38,7 @@ func accountsCard(c *Ctx) (Card, error) {
 		return card, err
 	}
 	if len(mine) == 0 {
-		card.Empty = "You look after no account."
+		card.Empty, card.Skip = "You look after no account.", true
 		return card, nil
 	}
 	ids := make([]governance.TenantID, len(mine))
@@ -62,7 +62,7 @@ func accountsCard(c *Ctx) (Card, error) {
 			row.Status, row.Meta = "suspended", "Suspended; "+t.Plan
 			needs = append(needs, need{row, 0})
 		case !t.ActiveAt.IsZero() && now.Sub(t.ActiveAt) > 14*24*time.Hour:
-			row.Status, row.Meta = "stale", "Nobody there was active for "+FormatDuration(now.Sub(t.ActiveAt).Round(24*time.Hour))
+			row.Status, row.Meta = "quiet", "Nobody there was active for "+FormatDuration(now.Sub(t.ActiveAt).Round(24*time.Hour))
 			needs = append(needs, need{row, 1})
 		case !t.RenewalAt.IsZero() && renewal < 45*24*time.Hour:
 			row.Meta = "Renewal " + FormatAgo(t.RenewalAt, now) + ", " + t.Plan

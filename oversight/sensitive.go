@@ -71,7 +71,13 @@ func PlanSpec(quote func(ctx context.Context, tx *governance.Tx, in PlanChange) 
 			q, err := quote(ctx, tx, in)
 			return q.Version, err
 		},
-		Preview: func(ctx context.Context, tx *governance.Tx, in PlanChange) (any, error) { return quote(ctx, tx, in) },
+		Preview: func(ctx context.Context, tx *governance.Tx, in PlanChange) (any, error) {
+			q, err := quote(ctx, tx, in)
+			side := func(plan string, mrr governance.Money, only []string) map[string]any {
+				return map[string]any{"plan": plan, "mrr": mrr, "features": only}
+			}
+			return map[string]any{"before": side(q.From, q.Before, q.Lost), "after": side(q.To, q.After, q.Gained)}, err
+		},
 	}
 }
 

@@ -136,7 +136,7 @@ func TestChangePlan(t *testing.T) {
 		hit := a.Decision.Policies[0].Limits[0]
 		require.EqualValues(t, 288_000, hit.Amount)
 		require.EqualValues(t, 900_000, hit.Rate.Micro)
-		require.Contains(t, string(a.Preview), `"features_lost":["api","exports"]`)
+		require.Contains(t, string(a.Preview), `"before":{"features":["api","exports"]`)
 
 		// An upgrade loses nothing and passes; it supersedes what was asked before it.
 		_, err = b.svc.ChangePlan(t.Context(), b.As("eve"), "globex", "enterprise", why())

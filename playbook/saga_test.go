@@ -795,3 +795,41 @@ func (r *rig) check(t *testing.T, run playbook.Run, foreign map[string]int64) {
 		}
 	}
 }
+
+// TestTakenOver lets a second process take a run over while the first one sleeps
+// between two writes, past its lease.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, options, func(t *testing.T, e *govtest.Env) {
+		r := newRig(t, e, 4)
+		for i, point := range []string{"local grant", "called one"} {
+			r.all(4, "usage_30d", 100.0)
+			name := r.live(t, strings.Replace(waiting, "name: waiting", fmt.Sprintf("name: w%d", i), 1)+"  - {id: one, kind: crm.list_add}\n")
+			r.set("t00", "usage_30d", 1.0)
+			r.scan(t, name)
+			slept := false
+			r.svc.SetHook(func(at string) error {
+				if at == point && !slept {
+					slept = true
+					r.Advance(3 * time.Minute)
+					require.NoError(t, r.svc.Advance(t.Context()))
+				}
+				return nil
+			})
+			for range 3 {
+				_ = r.svc.Advance(t.Context())
+				r.Advance(6 * 24 * time.Hour)
+				r.refresh()
+			}
+			rs, err := r.svc.Runs(t.Context(), playbook.RunFilter{Playbook: name, Mode: playbook.Live})
+			require.NoError(t, err)
+			require.Len(t, rs, 1)
+			require.True(t, slept)
+			require.Equal(t, playbook.RunSucceeded, rs[0].State, rs[0].Why)
+			for id, n := range r.vendor.effects {
+				require.Equal(t, 1, n, id)
+			}
+			require.Equal(t, rs[0].Steps[1].Output["version"], fmt.Sprint(r.state(t, "t00").Entitlements[0].Version), "granted once")
+		}
+	})
+}

@@ -18,6 +18,6 @@
 //
 // Errors: [governance.ErrNotFound], [governance.ErrConflict],
 // [*governance.InvalidError] with the row or field, [*governance.DeniedError].
-// Tables: analytics_batch, analytics_fact, analytics_refresh; the marts are those
+// Tables: analytics_batch, analytics_fact, analytics_source, analytics_refresh; the marts are those
 // of a [Warehouse], see package sqlwarehouse. A [Service] is safe for concurrent use.
 package analytics

@@ -1,11 +1,14 @@
 package analytics
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -166,6 +169,9 @@ func (s *Service) ingestTx(ctx context.Context, tx *governance.Tx, id governance
 			return got, err
 		}
 	}
+	if err := putSourcesTx(ctx, tx, rows); err != nil {
+		return got, err
+	}
 	batch := &batchRow{ID: got.Batch, Format: o.Format, Facts: got.Facts, Added: got.Added, Corrected: got.Corrected, Duplicate: got.Duplicate,
 		Late: got.Late, Digest: "sha256:" + hex.EncodeToString(all.Sum(nil)), Actor: id.Actor.ID, RecordedAt: s.at(now)}
 	if _, err := tx.NewInsert().Model(batch).Exec(ctx); err != nil {
@@ -175,6 +181,26 @@ func (s *Service) ingestTx(ctx context.Context, tx *governance.Tx, id governance
 		Data: map[string]any{"format": o.Format, "digest": batch.Digest, "facts": got.Facts, "added": got.Added, "corrected": got.Corrected,
 			"duplicate": got.Duplicate, "late": got.Late, "sources": sorted(sources)}})
 	return got, err
+}
+
+// putSourcesTx remembers which source tells what.
+func putSourcesTx(ctx context.Context, tx *governance.Tx, rows []*factRow) error {
+	set := map[sourceRow]bool{}
+	for _, r := range rows {
+		set[sourceRow{Source: r.Source, Kind: r.Kind, Metric: r.Metric}] = true
+	}
+	sources := slices.Collect(maps.Keys(set))
+	if len(sources) == 0 {
+		return nil
+	}
+	// In order: two servers that put the same ones would wait for each other.
+	slices.SortFunc(sources, func(a, b sourceRow) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Metric, b.Metric))
+	})
+	if _, err := tx.NewInsert().Model(&sources).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+		return fmt.Errorf("sources: %w", err)
+	}
+	return nil
 }
 
 func knownTx(ctx context.Context, tx *governance.Tx, in []prepared) (map[string]map[string][]known, error) {

@@ -64,12 +64,11 @@ func NewForecast(months []MonthRow) (*Forecast, error) {
 	if len(y) < 6 {
 		return nil, nil
 	}
-	// With two seasons a method has seen whether a season comes back; only such ones
-	// are asked then.
 	opts := &forecast.Options{Period: 12, Horizon: Horizon, NonNegative: true, Levels: []float64{0.80, 0.95}}
-	if len(y) >= 24 {
-		opts.Models = []forecast.Model{forecast.SeasonalNaive(), forecast.SeasonalDrift(), forecast.Theta(), forecast.AutoETS(),
-			forecast.Combine(forecast.AutoETS(), forecast.Theta()), forecast.Combine(forecast.SeasonalDrift(), forecast.Theta())}
+	if len(y) >= 24 { // two years show what a season does: every candidate has one then
+		season := forecast.SeasonalDrift()
+		opts.Models = []forecast.Model{forecast.SeasonalNaive(), season, forecast.Combine(season, forecast.Theta()), forecast.Combine(season, forecast.AutoETS()),
+			forecast.Combine(season, forecast.AutoETS(), forecast.Theta())}
 	}
 	r, err := forecast.Auto(y, opts)
 	if errors.Is(err, forecast.ErrTooShort) {

@@ -59,7 +59,6 @@ type Source struct {
 	Source   string `json:"source"`
 	Through  Day    `json:"through"`
 	Declared bool   `json:"declared"` // by a watermark; otherwise the day of its latest fact
-	Facts    int    `json:"facts"`
 }
 
 // TestResult is one test of a generation before it is published.
@@ -431,11 +430,9 @@ type reader struct {
 }
 
 // sources finds how far each source has told everything; through is the least of
-// them, and never a day that is not over.
+// them, and never a day that is not over. Sources of rates alone do not count.
 func (r reader) sources(ctx context.Context) (out []Source, through Day, err error) {
-	err = r.db.NewRaw(`SELECT f.source, MAX(CASE WHEN f.day <= ? THEN f.day ELSE 0 END) AS through, COUNT(*) AS facts FROM analytics_fact f
-		WHERE f.kind IN ('subscription', 'invoice', 'payment', 'purchase', 'usage') AND `+current+` GROUP BY f.source ORDER BY f.source`,
-		r.yesterday+1, r.at, r.at).Scan(ctx, &out)
+	err = r.db.NewRaw("SELECT DISTINCT source FROM analytics_source WHERE kind NOT IN ('rate', 'watermark') ORDER BY source").Scan(ctx, &out)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read sources: %w", err)
 	}
@@ -445,14 +442,22 @@ func (r reader) sources(ctx context.Context) (out []Source, through Day, err err
 		return nil, 0, fmt.Errorf("read watermarks: %w", err)
 	}
 	for i := range out {
-		out[i].Through = min(out[i].Through, r.yesterday)
+		s := &out[i]
 		for _, m := range marks {
-			if m.Source == out[i].Source {
-				out[i].Through, out[i].Declared = min(m.Through, r.yesterday), true
+			if m.Source == s.Source {
+				s.Through, s.Declared = m.Through, true
 			}
 		}
-		if i == 0 || out[i].Through < through {
-			through = out[i].Through
+		if !s.Declared { // a day is over for it once it tells of the next
+			err = r.db.NewRaw(`SELECT COALESCE(MAX(f.day), 0) FROM analytics_fact f WHERE f.source = ? AND f.day <= ? AND f.kind NOT IN ('rate', 'watermark') AND `+current,
+				s.Source, r.yesterday+1, r.at, r.at).Scan(ctx, &s.Through)
+			if err != nil {
+				return nil, 0, fmt.Errorf("read source %s: %w", s.Source, err)
+			}
+		}
+		s.Through = min(s.Through, r.yesterday)
+		if i == 0 || s.Through < through {
+			through = s.Through
 		}
 	}
 	return out, through, nil

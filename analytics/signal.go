@@ -114,10 +114,7 @@ func (s *Service) usageSignals(ctx context.Context, r reader, sources []Source, 
 		Metric string `bun:"metric"`
 		Source string `bun:"source"`
 	}
-	// What was told in the last year decides which metrics there are: a metric that
-	// a tenant had and no longer has is exactly what is looked for.
-	err := r.db.NewRaw(`SELECT DISTINCT f.metric, f.source FROM analytics_fact f WHERE f.kind = 'usage' AND f.day > ? AND f.day <= ? AND `+current,
-		r.yesterday-365, r.yesterday, r.at, r.at).Scan(ctx, &metrics)
+	err := r.db.NewRaw("SELECT metric, source FROM analytics_source WHERE kind = 'usage'").Scan(ctx, &metrics)
 	if err != nil {
 		return fmt.Errorf("usage metrics: %w", err)
 	}
@@ -168,7 +165,7 @@ func (s *Service) usageSignals(ctx context.Context, r reader, sources []Source, 
 
 func (s *Service) overdueSignals(ctx context.Context, r reader, sources []Source, only governance.TenantID, out []Signals, put putSignal) error {
 	var names []string
-	err := r.db.NewRaw("SELECT DISTINCT source FROM analytics_fact WHERE kind IN ('invoice', 'payment')").Scan(ctx, &names)
+	err := r.db.NewRaw("SELECT DISTINCT source FROM analytics_source WHERE kind IN ('invoice', 'payment')").Scan(ctx, &names)
 	if err != nil {
 		return fmt.Errorf("billing sources: %w", err)
 	}
@@ -185,7 +182,7 @@ func (s *Service) overdueSignals(ctx context.Context, r reader, sources []Source
 		out[i].Values["overdue"] = Signal{0, s.opts.Reporting + ".cent", asOf}
 	}
 	open, err := s.overdue(ctx, r, only, end)
-	if err != nil {
+	if err != nil || len(open) == 0 {
 		return err
 	}
 	var rateFacts []factRow

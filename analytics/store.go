@@ -92,6 +92,15 @@ func instant(m govdb.Micros) time.Time { return time.UnixMicro(int64(m)).UTC() }
 var current = strings.Join(strings.Fields(`f.recorded_at <= ? AND NOT f.void AND NOT EXISTS (SELECT 1 FROM analytics_fact c
 	WHERE c.source = f.source AND c.key = f.key AND c.revision = f.revision + 1 AND c.recorded_at <= ?)`), " ")
 
+// sourceRow says that a source has told facts of a kind, and of a metric, at least once.
+type sourceRow struct {
+	bun.BaseModel `bun:"table:analytics_source"`
+
+	Source string `bun:"source,pk"`
+	Kind   string `bun:"kind,pk"`
+	Metric string `bun:"metric,pk"`
+}
+
 type refreshRow struct {
 	bun.BaseModel `bun:"table:analytics_refresh"`
 

@@ -42,6 +42,13 @@ CREATE UNIQUE INDEX analytics_fact_source ON analytics_fact (source, key, revisi
 CREATE INDEX analytics_fact_kind ON analytics_fact (kind, day, tenant);
 CREATE INDEX analytics_fact_tenant ON analytics_fact (tenant, kind, day);
 
+CREATE TABLE analytics_source (
+	source TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	metric TEXT NOT NULL,
+	PRIMARY KEY (source, kind, metric)
+);
+
 CREATE TABLE analytics_refresh (
 	gen BIGINT PRIMARY KEY,
 	id UUID NOT NULL UNIQUE,

@@ -176,8 +176,21 @@ type Created struct {
 	PublicKey string
 }
 
-// CreateTarget adds a target. With a key in opts the same call is the same target.
+// CreateTarget adds a target and, of a webhook, makes the signing secret. With a key in
+// opts the same call is the same target.
 func (s *Service) CreateTarget(ctx context.Context, id governance.Identity, in TargetInput, opts *governance.DoOptions) (Created, governance.Outcome, error) {
+	c, out, err := s.AddTarget(ctx, id, in, opts)
+	if err != nil || out.Replayed || in.Kind != Webhook {
+		return c, out, err
+	}
+	rotated, err := s.rotate(ctx, id, c.ID)
+	c.Secret, c.PublicKey = rotated.Secret, rotated.PublicKey
+	return c, out, err
+}
+
+// AddTarget is CreateTarget without the secret: a webhook is paused until
+// [Service.RotateSecret] makes one.
+func (s *Service) AddTarget(ctx context.Context, id governance.Identity, in TargetInput, opts *governance.DoOptions) (Created, governance.Outcome, error) {
 	target := uuid.Must(uuid.NewV7())
 	if opts != nil && opts.Key != "" {
 		target = uuid.NewSHA1(uuid.NameSpaceOID, []byte("reeve/target\n"+id.Actor.ID+"\n"+opts.Key))
@@ -188,11 +201,6 @@ func (s *Service) CreateTarget(ctx context.Context, id governance.Identity, in T
 		return c, governance.Outcome{}, err
 	}
 	out, err := s.create.Do(ctx, s.k, id, CreateInput{target, fields}, opts)
-	if err != nil || out.Replayed || in.Kind != Webhook {
-		return c, out, err
-	}
-	rotated, err := s.rotate(ctx, id, c.ID)
-	c.Secret, c.PublicKey = rotated.Secret, rotated.PublicKey
 	return c, out, err
 }
 
@@ -520,6 +528,19 @@ func (s *Service) Targets(ctx context.Context) ([]Target, error) {
 			return nil, err
 		}
 		out = append(out, t)
+	}
+	return out, nil
+}
+
+// TargetNames gives the name of every target there is or was, for a log.
+func (s *Service) TargetNames(ctx context.Context) (map[governance.ID[Target]]string, error) {
+	var rows []targetRow
+	if err := s.k.DB().Read().NewSelect().Model(&rows).Column("id", "name").Scan(ctx); err != nil {
+		return nil, fmt.Errorf("names of targets: %w", err)
+	}
+	out := map[governance.ID[Target]]string{}
+	for _, r := range rows {
+		out[governance.ID[Target]{UUID: r.ID}] = r.Name
 	}
 	return out, nil
 }

@@ -70,6 +70,7 @@ type Verification struct {
 	At          time.Time   `json:"at"`
 	StillDue    int64       `json:"still_due"`   // rows due as of the plan's instant that are still there
 	Accounted   int64       `json:"accounted"`   // of these: held, changed or failed in this run
+	Held        int64       `json:"held"`        // of these: held when the plan was made
 	Late        int64       `json:"late"`        // of these: not in the plan, for the next one
 	Unexplained int64       `json:"unexplained"` // of these: done by this run, and there again
 	Overdue     []PlanGroup `json:"overdue"`     // rows still due and not held
@@ -114,6 +115,8 @@ func (d *driver) verify(ctx context.Context, p Plan) (Verification, Population, 
 			overdue[PlanGroup{Country: country, Action: action}]++
 		}
 		switch was, planned := done[f.Key]; {
+		case !planned && state == Held:
+			v.Held++
 		case !planned:
 			v.Late++
 		case was:

@@ -89,6 +89,15 @@ func (s *Service) definePurge() *governance.Action[PurgeInput] {
 			if err != nil {
 				return nil, err
 			}
+			// Only here, when it is asked for: an approval that has grown stale is superseded by
+			// its version, and starting the run checks all of it again.
+			revision, err := settingOf(ctx, tx, settingRevision)
+			if err != nil {
+				return nil, err
+			}
+			if err := s.executable(ctx, tx, p, in, revision); err != nil {
+				return nil, err
+			}
 			var ended int64
 			if err := tx.NewRaw("SELECT COUNT(*) FROM retention_run WHERE source = ? AND state IN (?, ?)", p.Source, RunCompleted, RunExceptions).Scan(ctx, &ended); err != nil {
 				return nil, fmt.Errorf("runs of %s: %w", p.Source, err)
@@ -130,15 +139,10 @@ func planTx(ctx context.Context, db bun.IDB, id governance.ID[Plan]) (planRow, e
 // purgeVersion is the revision of rules and policies now. An approval given under
 // another one is superseded.
 func (s *Service) purgeVersion(ctx context.Context, tx *governance.Tx, in PurgeInput) (int64, error) {
-	p, err := planTx(ctx, tx, in.Plan)
-	if err != nil {
+	if _, err := planTx(ctx, tx, in.Plan); err != nil {
 		return 0, err
 	}
-	revision, err := settingOf(ctx, tx, settingRevision)
-	if err != nil {
-		return 0, err
-	}
-	return revision, s.executable(ctx, tx, p, in, revision)
+	return settingOf(ctx, tx, settingRevision)
 }
 
 // executable says why a plan may not be executed.

@@ -123,7 +123,7 @@ var (
 
 const (
 	stampForm = "2006-01-02 15:04:05"
-	years     = 12
+	years     = 16
 )
 
 // Generate makes the tables in db and fills them. The same seed and day give the
@@ -186,7 +186,7 @@ func fill(ctx context.Context, tx *sql.Tx, r *rand.Rand, customers int, today ti
 		if err != nil {
 			return err
 		}
-		for d := range r.IntN(3) {
+		for d := range r.IntN(4) {
 			doc := fmt.Sprintf("%s-%07d-%d", country, id, d)
 			issued := created.Add(time.Duration(r.Int64N(int64(today.Sub(created)) + 1)))
 			if err := into["crm_document"].row(doc, id, pick([]string{"invoice", "credit_note"}), issued.Format(time.DateOnly), 100+r.IntN(900000)); err != nil {

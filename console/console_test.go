@@ -269,10 +269,10 @@ func TestConsole_forms(t *testing.T) {
 	require.Equal(t, []string{"good", "bad", "hold"}, got, "a GET ran nothing")
 }
 
-func TestLocalPath(t *testing.T) {
+func TestOwnPath(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"/tenants?q=a": "/tenants?q=a", "": "/", "//evil.example": "/", "/\\evil.example": "/", "https://evil.example": "/", "/a\r\nX: y": "/"} {
-		require.Equal(t, want, localPath(in), "%q", in)
+		require.Equal(t, want, ownPath(in), "%q", in)
 	}
 }
 

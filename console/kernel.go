@@ -18,12 +18,12 @@ func setTheme(x *Ctx) (Done, error) {
 		ck.Value, ck.MaxAge = "", -1
 	}
 	x.SetCookie(ck)
-	return Done{To: localPath(x.Form("back"))}, nil
+	return Done{To: ownPath(x.Form("back"))}, nil
 }
 
-// localPath is a path of this console, whatever was sent: "//host" and a backslash
+// ownPath is a path of this console, whatever was sent: "//host" and a backslash
 // would lead elsewhere.
-func localPath(p string) string {
+func ownPath(p string) string {
 	if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "\\\r\n") {
 		return "/"
 	}

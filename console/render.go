@@ -109,12 +109,16 @@ func dict(kv ...any) (map[string]any, error) {
 	return m, nil
 }
 
-func plural(n any, one, many string) (string, error) {
+// plural writes a count with its word: "1 row", "12,400 rows".
+func plural(n any, one, many string) string {
 	s, err := formatNumber(n)
-	if s == "1" {
-		return "1 " + one, err
+	if err != nil {
+		s = text(n)
 	}
-	return s + " " + many, err
+	if s == "1" {
+		return "1 " + one
+	}
+	return s + " " + many
 }
 
 func formatNumber(v any) (string, error) {

@@ -28,7 +28,7 @@ const (
 	// brakeFactor is how much more than planned a run may touch before it stops.
 	brakeFactor = 3
 	runTries    = 8 // failures in a row before a run is given up
-	runLease    = 2 * time.Minute
+	runLease    = 45 * time.Second
 )
 
 // RunState says where a run stands.

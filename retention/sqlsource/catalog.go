@@ -206,10 +206,23 @@ func (s *Source) inspect(ctx context.Context) (inspected, error) {
 		}
 		return t
 	}
-	if err := of(s.m.Start.Parent).need("start.column", s.m.Start.Column); err != nil {
+	clock := of(s.m.Start.Parent)
+	if l := s.m.Start.Last; l != nil {
+		if clock, err = s.readTable(ctx, "start.last.table", l.Table); err != nil {
+			return in, err
+		}
+		in.tables[l.Table] = clock
+		if err := clock.need("start.last.columns", l.Columns...); err != nil {
+			return in, err
+		}
+		if !clock.indexed(l.Columns) {
+			in.warnings = append(in.warnings, fmt.Sprintf("%s(%s) has no index: the clock of each row reads the whole table", l.Table, strings.Join(l.Columns, ", ")))
+		}
+	}
+	if err := clock.need("start.column", s.m.Start.Column); err != nil {
 		return in, err
 	}
-	in.startType = of(s.m.Start.Parent).columns[s.m.Start.Column].Type
+	in.startType = clock.columns[s.m.Start.Column].Type
 	if s.postgres {
 		if err := s.startFits(in.startType); err != nil {
 			return in, err

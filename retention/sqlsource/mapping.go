@@ -61,6 +61,14 @@ type Start struct {
 	Parent bool   `yaml:"parent" json:"parent,omitempty"`
 	Format Format `yaml:"format" json:"format"`
 	Zone   string `yaml:"zone" json:"zone,omitempty"` // of timestamps without an offset; default UTC
+	Last   *Last  `yaml:"last" json:"last,omitempty"` // Column is of this table: the latest one counts
+}
+
+// Last is a table whose newest row is a row's last activity: the last invoice of a
+// customer.
+type Last struct {
+	Table   string   `yaml:"table" json:"table"`
+	Columns []string `yaml:"columns" json:"columns"` // that refer to the mapped table's key
 }
 
 // Child is a table whose rows go with the row they refer to.
@@ -152,6 +160,9 @@ func (m Mapping) validate(at string) error {
 	if p := m.Parent; p != nil && (p.Table == "" || len(p.Columns) == 0 || len(p.Columns) != len(p.Key)) {
 		bad("parent", "table, columns and key are required, as many columns as key")
 	}
+	if l := m.Start.Last; l != nil && (l.Table == "" || len(l.Columns) != len(m.Key) || m.Start.Parent) {
+		bad("start.last", "table and columns are required, as many as the key has, and not with parent")
+	}
 	if m.Parent == nil && (m.Start.Parent || m.Country.Parent || m.Subject.Parent || m.Tenant.Parent) {
 		bad("parent", "is required: a column is said to come from it")
 	}
@@ -176,7 +187,7 @@ func (m Mapping) validate(at string) error {
 				bad(field+"column", "is part of the key")
 			}
 		}
-		if a.Column == m.Start.Column && !m.Start.Parent {
+		if a.Column == m.Start.Column && !m.Start.Parent && m.Start.Last == nil {
 			bad(field+"column", "is the clock's own")
 		}
 	}

@@ -214,10 +214,23 @@ func (s *Source) value(q *statement, c Column) string {
 	return "NULL"
 }
 
+// clock is the clock's column itself.
+func (s *Source) clock() string {
+	l := s.m.Start.Last
+	if l == nil {
+		return alias(s.m.Start.Parent) + "." + quote(s.m.Start.Column)
+	}
+	on := make([]string, len(l.Columns))
+	for i, c := range l.Columns {
+		on[i] = "l." + quote(c) + " = t." + quote(s.m.Key[i])
+	}
+	return "(SELECT MAX(l." + quote(s.m.Start.Column) + ") FROM " + s.in(l.Table) + " l WHERE " + strings.Join(on, " AND ") + ")"
+}
+
 // startColumn is the clock's column as it is compared: unix seconds on SQLite, the
 // column itself on PostgreSQL.
 func (s *Source) startColumn(typ string) string {
-	c := alias(s.m.Start.Parent) + "." + quote(s.m.Start.Column)
+	c := s.clock()
 	switch s.m.Start.Format {
 	case Timestamp:
 		if !s.postgres {
@@ -246,7 +259,7 @@ func (s *Source) startRaw(typ string) string {
 		if s.postgres {
 			return "CAST(CAST(EXTRACT(EPOCH FROM " + c + ") * 1000000 AS bigint) AS text)"
 		}
-		return "CAST(" + alias(s.m.Start.Parent) + "." + quote(s.m.Start.Column) + " AS TEXT)"
+		return "CAST(" + s.clock() + " AS TEXT)"
 	}
 	return "CAST(" + c + " AS TEXT)"
 }

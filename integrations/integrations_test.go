@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/integrations/connector"
+	"github.com/reevehq/reeve/integrations/webhook"
 )
 
 func TestWebhook_delivered(t *testing.T) {
@@ -806,3 +808,47 @@ func TestConfigured(t *testing.T) {
 	_, err := connect(t.Context(), integrations.Instance{ID: "i", Connector: "down", Version: 3})
 	require.Error(t, err)
 }
+
+func TestWebhook_asymmetricSignatures(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, w *world) {
+		var keys []webhook.Verifier
+		var bad error
+		k, err := governance.New(w.env.DB, w.kopts)
+		require.NoError(t, err)
+		sealer, err := integrations.NewSealer(make([]byte, 32))
+		require.NoError(t, err)
+		n := 0
+		svc, err := integrations.New(k, &integrations.Options{Sealer: sealer, Client: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			n++
+			bad = errors.Join(bad, err, webhook.Verify(r.Header, body, w.env.Now(), keys...))
+			return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+		})}})
+		require.NoError(t, err)
+		w.server = &server{k, svc}
+		c, _, err := svc.CreateTarget(t.Context(), w.env.As("dana"), integrations.TargetInput{Name: "elsewhere", Kind: integrations.Webhook,
+			Config: map[string]string{"url": "https://h.example/", "signature": "v1a"}, Events: []string{"tenant.*"}}, nil)
+		require.NoError(t, err)
+		require.Empty(t, c.Secret, "nobody outside needs a secret")
+		public, err := webhook.ParsePublicKey(c.PublicKey)
+		require.NoError(t, err)
+		keys = append(keys, public)
+		w.tenant("acme", "pro")
+		require.Equal(t, 1, w.turn())
+		rotated, err := svc.RotateSecret(t.Context(), w.env.As("dana"), c.ID)
+		require.NoError(t, err)
+		require.NotEqual(t, c.PublicKey, rotated.PublicKey)
+		w.tenant("acme", "max")
+		require.Equal(t, 1, w.turn(), "the old key still verifies")
+		require.NoError(t, bad)
+		require.Equal(t, 2, n)
+		target, err := svc.Target(t.Context(), c.ID)
+		require.NoError(t, err)
+		require.Equal(t, rotated.PublicKey, target.PublicKey)
+	})
+}
+
+type roundTrip func(r *http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -35,8 +35,8 @@ type Options struct {
 	Client      *http.Client  // calls webhooks; default outgoing.New, which reaches public addresses only
 	PlainHTTP   bool          // allows webhook addresses without TLS, for a demo on one machine
 	CallLimit   time.Duration // deadline of one call; default 20s
-	Workers     int           // calls in flight on this server; default 16
-	PerTarget   int           // of them at one target; default 4, so that a slow one leaves room
+	Workers     int           // calls in flight on this server; default 32
+	PerTarget   int           // of them at one target; default 8, so that a slow one leaves room
 	Poll        time.Duration // longest wait without a wake; default 1s
 	Schedule    []time.Duration
 	Logger      *slog.Logger // default: the kernel's
@@ -87,10 +87,10 @@ func New(k *governance.Kernel, opts *Options) (*Service, error) {
 		o.CallLimit = 20 * time.Second
 	}
 	if o.Workers <= 0 {
-		o.Workers = 16
+		o.Workers = 32
 	}
 	if o.PerTarget <= 0 {
-		o.PerTarget = 4
+		o.PerTarget = 8
 	}
 	if o.Poll <= 0 {
 		o.Poll = time.Second

@@ -295,3 +295,28 @@ func (s *Service) refuseTx(ctx context.Context, tx *governance.Tx, id governance
 		Data: map[string]any{"rule": d.Rule, "why": d.Reason}})
 	return err
 }
+
+// WaitingLink is a sign-in link that may be shown still.
+type WaitingLink struct {
+	ID     string
+	Person governance.PersonID
+	Until  time.Time
+}
+
+// WaitingLinks lists the links that the caller asked for and was not shown yet.
+func (s *Service) WaitingLinks(ctx context.Context, id governance.Identity) ([]WaitingLink, error) {
+	out := []WaitingLink{}
+	if !own(id, id.Actor.Person) {
+		return out, nil
+	}
+	var rows []linkRow
+	err := s.db.Read().NewSelect().Model(&rows).Where("kind = ? AND created_by = ? AND hash = '' AND used_at = 0 AND expires_at > ?", LinkSignIn, id.Actor.Person, s.now()).
+		Order("created_at DESC", "id").Limit(50).Scan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("waiting links: %w", err)
+	}
+	for _, r := range rows {
+		out = append(out, WaitingLink{r.ID, governance.PersonID(r.Person), r.ExpiresAt.Time()})
+	}
+	return out, nil
+}

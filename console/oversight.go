@@ -312,7 +312,13 @@ func (p oversightPages) recording(c *Ctx, s oversight.Session, page *sessionPage
 	if err != nil {
 		return err
 	}
-	names := people(c)
+	known := people(c)
+	names := func(a governance.Actor) string {
+		if a.ID == s.Subject.ID && s.Subject.Name != "" {
+			return s.Subject.Name
+		}
+		return known(a)
+	}
 	for _, r := range slices.Backward(records) {
 		if v, err := governance.ReadRecord(r.Body); err == nil && v.Action != recorder.ActionChunk {
 			page.Timeline = append(page.Timeline, sessionItem(v, r.ID, names, c.Can("ledger:read")))

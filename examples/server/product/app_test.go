@@ -49,6 +49,15 @@ func TestApp(t *testing.T) {
 		code, _ := send("GET", "/app/", nil)
 		require.Equal(t, http.StatusUnauthorized, code)
 
+		walked, err := b.svc.Walk(t.Context(), h, "/app/", svc, b.As("eve"), oversight.Request{Tenant: "acme", User: "acme-u00", Reason: "a walk"})
+		require.NoError(t, err)
+		require.Equal(t, oversight.EndStopped, walked.Ended)
+		rep, err := rec.Verify(t.Context(), walked.ID)
+		require.NoError(t, err)
+		require.Empty(t, rep.Problems)
+		require.EqualValues(t, 5, rep.Frames)
+		require.EqualValues(t, 1, walked.Blocked)
+
 		s := open("globex-u00", oversight.ReadWrite)
 		code, page := send("GET", "/app/", nil)
 		require.Equal(t, http.StatusOK, code)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -82,6 +83,8 @@ func (f *Figures) Drill(ctx context.Context, c Cell) (*Drill, error) {
 	default:
 		return nil, governance.Invalid("metric", "is not one of opening, new, expansion, contraction, churn, reactivation, fx, closing, nrr_start, nrr_now, grr_kept, cohort")
 	}
+	// By bytes, whatever the collation of the engine: pages are found by it.
+	slices.SortFunc(d.Tenants, func(a, b TenantAmount) int { return strings.Compare(string(a.Tenant), string(b.Tenant)) })
 	return d, err
 }
 
@@ -260,4 +263,15 @@ func (s *Service) DrillFacts(ctx context.Context, ids []uuid.UUID) ([]Fact, erro
 	facts, err := s.Facts(ctx, FactFilter{IDs: ids, History: true, Limit: 500})
 	slices.SortFunc(facts, func(a, b Fact) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
 	return facts, err
+}
+
+// TenantPage is a page of the tenants behind the number, those after the one given;
+// more says that it is not the last.
+func (d *Drill) TenantPage(after governance.TenantID, limit int) (page []TenantAmount, more bool) {
+	i, found := slices.BinarySearchFunc(d.Tenants, after, func(t TenantAmount, id governance.TenantID) int { return strings.Compare(string(t.Tenant), string(id)) })
+	if found {
+		i++
+	}
+	end := min(len(d.Tenants), i+limit)
+	return d.Tenants[i:end], end < len(d.Tenants)
 }

@@ -51,6 +51,16 @@ func (f *Figures) Days(ctx context.Context, from, to Day) ([]DayRow, error) {
 	return f.s.w.Days(ctx, f.Generation, from, to)
 }
 
+// Movements lists movements by keyset pages.
+func (f *Figures) Movements(ctx context.Context, q MovementFilter) ([]Movement, error) {
+	return f.s.w.Movements(ctx, f.Generation, q)
+}
+
+// Segments are the segments of one tenant.
+func (f *Figures) Segments(ctx context.Context, tenant governance.TenantID) ([]Segment, error) {
+	return f.s.w.Segments(ctx, f.Generation, SegmentFilter{Tenant: tenant})
+}
+
 // Cohorts are the cohorts of a basis, by currency, cohort and age.
 func (f *Figures) Cohorts(ctx context.Context, b Basis) ([]CohortRow, error) {
 	return f.s.w.Cohorts(ctx, f.Generation, b)

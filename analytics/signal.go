@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -60,6 +61,7 @@ func (s *Service) AllSignals(ctx context.Context) ([]Signals, error) {
 		}
 		after = page[len(page)-1].ID
 	}
+	slices.SortFunc(tenants, func(a, b governance.Tenant) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return s.signals(ctx, tenants, "")
 }
 

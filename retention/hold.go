@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 )
@@ -91,6 +93,7 @@ type NewHold struct {
 	Matter   string   `json:"matter"`
 	Reason   string   `json:"reason"`
 	Selector Selector `json:"selector"`
+	Key      string   `json:"-"` // makes the call idempotent for this actor; empty: every call places one
 }
 
 func (n NewHold) validate() error {
@@ -103,6 +106,8 @@ func (n NewHold) validate() error {
 	}
 	return errors.Join(append(errs, n.Selector.Validate())...)
 }
+
+var holdNamespace = uuid.MustParse("0a8a7c52-5c1e-5f0e-9a35-1b1d6d2f6a10")
 
 // PlaceHold places a hold. When it returns without Unfenced sources, no batch that
 // does not know the hold can commit any more.
@@ -133,8 +138,21 @@ func (s *Service) PlaceHold(ctx context.Context, id governance.Identity, n NewHo
 		}
 	}
 	h := Hold{ID: governance.NewID[Hold](), Matter: n.Matter, Reason: n.Reason, Selector: n.Selector, PlacedBy: id.Actor.ID}
+	if n.Key != "" {
+		h.ID.UUID = uuid.NewSHA1(holdNamespace, []byte(id.Actor.ID+"\x00"+n.Key))
+	}
 	var epoch int64
 	err = s.db.Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		switch have, err := readHold(ctx, tx, h.ID); {
+		case err == nil && (have.Matter != n.Matter || have.Reason != n.Reason || have.Selector != n.Selector):
+			return fmt.Errorf("the idempotency key was used for another hold: %w", governance.ErrConflict)
+		case err == nil:
+			h = have
+			epoch, err = settingOf(ctx, tx, settingEpoch)
+			return err
+		case !errors.Is(err, governance.ErrNotFound):
+			return err
+		}
 		h.PlacedAt = s.gov.Now()
 		row, err := newHoldRow(h)
 		if err != nil {

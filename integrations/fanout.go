@@ -114,6 +114,11 @@ func (t Target) wants(e governance.Event) bool {
 	if t.Kind != Webhook && (e.Tenant == "" || e.TenantVersion <= 0) {
 		return false
 	}
+	// A new target is not told the past: see Resync. The minute is for servers whose
+	// clocks differ; what is told too much is told in order like everything else.
+	if e.At.Before(t.CreatedAt.Add(-time.Minute)) {
+		return false
+	}
 	return matches(t.Events, e.Type)
 }
 

@@ -297,6 +297,51 @@ func TestLease_lateHolderChangesNothing(t *testing.T) {
 	})
 }
 
+func TestLease_lateAnswerDoesNotPauseTheTarget(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, w *world) {
+		hook := w.webhook(integrations.Strict)
+		w.tenant("acme", "pro")
+		other := w.boot(nil)
+		calls := 0
+		w.recv.answer = func(received) (int, http.Header, string) {
+			if calls++; calls == 2 {
+				return 500, nil, ""
+			}
+			w.env.Advance(2 * time.Minute)
+			n, err := other.svc.Turn(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			return 410, nil, "" // of a lane that is somebody else's now
+		}
+		require.Equal(t, 1, w.turn())
+		target, err := w.svc.Target(t.Context(), hook.ID)
+		require.NoError(t, err)
+		require.Equal(t, integrations.TargetActive, target.State)
+		_, attempts, err := w.svc.Delivery(t.Context(), w.deliveries(integrations.DeliveryFilter{})[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, 410, attempts[0].Status, "what came late is still written down")
+	})
+}
+
+func TestConnector_toldAlreadyIsNotToldAgain(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, w *world) {
+		w.crm()
+		w.tenant("acme", "pro")
+		w.drain()
+		w.tenant("acme", "max") // its event is not fanned out yet
+		n, err := w.svc.Turn(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.EqualValues(t, 2, w.vendor.told()[0].SourceVersion)
+		require.Zero(t, w.turn())
+		d := w.deliveries(integrations.DeliveryFilter{})[0]
+		require.Equal(t, integrations.Done, d.State)
+		require.Equal(t, integrations.CodeUnchanged, d.Code)
+	})
+}
+
 func TestConnector_coalescesAndNeverRegresses(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
@@ -518,6 +563,52 @@ func TestTarget_createdOnceAndGuarded(t *testing.T) {
 		require.ErrorIs(t, err, governance.ErrNotFound)
 		require.Equal(t, []string{"tenant.created cancelled"}, w.states(integrations.DeliveryFilter{}))
 		require.NoError(t, w.k.InstallPolicies(t.Context(), integrations.Policies()...))
+	})
+}
+
+func TestTarget_newOneIsNotToldThePast(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, w *world) {
+		w.tenant("old", "pro")
+		w.env.Advance(2 * time.Minute)
+		c := w.crm()
+		w.webhook(integrations.Park)
+		w.tenant("new", "pro")
+		require.Equal(t, 2, w.turn())
+		require.Equal(t, "new", w.vendor.told()[0].TenantID)
+		n, err := w.svc.Resync(t.Context(), w.env.As("dana"), c.ID, "", true)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.Equal(t, 2, w.turn())
+		require.Len(t, w.vendor.accounts, 2)
+	})
+}
+
+// A replay of many deliveries waits for a second person.
+func TestReplay_ofManyIsHeld(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, w *world) {
+		w.env.People.Put("gwen", "gov_approver")
+		w.env.People.Allow("gov_approver", "approval:vote", "approval:read")
+		p := integrations.Policies()[0]
+		p.Limits[0].Max = 2
+		require.NoError(t, w.k.InstallPolicies(t.Context(), p))
+		c := w.webhook(integrations.Strict)
+		for i := range 3 {
+			w.tenant(fmt.Sprintf("t%d", i), "pro")
+		}
+		require.Equal(t, 3, w.turn())
+		_, err := w.svc.Replay(t.Context(), w.env.As("dana"), integrations.ReplayInput{Target: c.ID.String(), Delivers: true, Tenant: "t1"}, nil)
+		require.NoError(t, err)
+		require.Equal(t, 1, w.turn())
+		var held *governance.ApprovalRequiredError
+		_, err = w.svc.Replay(t.Context(), w.env.As("dana"), integrations.ReplayInput{Target: c.ID.String(), Delivers: true}, nil)
+		require.ErrorAs(t, err, &held)
+		require.Zero(t, w.turn())
+		for _, in := range []integrations.ReplayInput{{}, {Tenant: "t1"}, {Target: "x"}, {Target: c.ID.String(), From: "yesterday"}, {Target: c.ID.String(), Delivery: c.ID.String()}} {
+			_, err := w.svc.Replay(t.Context(), w.env.As("dana"), in, nil)
+			require.ErrorAs(t, err, new(*governance.InvalidError))
+		}
 	})
 }
 

@@ -32,17 +32,16 @@ type Options struct {
 	Connect func(ctx context.Context, in Instance) (connector.Connector, error)
 	// Descriptors lists the connectors that Connect knows, for forms and validation.
 	Descriptors func() []connector.Descriptor
-	Client      *http.Client  // calls webhooks; default outgoing.New, which reaches public addresses only
-	PlainHTTP   bool          // allows webhook addresses without TLS, for a demo on one machine
-	CallLimit   time.Duration // deadline of one call; default 20s
-	Workers     int           // calls in flight on this server; default 32
-	PerTarget   int           // of them at one target; default 8, so that a slow one leaves room
-	Poll        time.Duration // longest wait without a wake; default 1s
-	Schedule    []time.Duration
-	Logger      *slog.Logger // default: the kernel's
+	Client      *http.Client    // calls webhooks; default outgoing.New, which reaches public addresses only
+	PlainHTTP   bool            // allows webhook addresses without TLS, for a demo on one machine
+	CallLimit   time.Duration   // deadline of one call; default 20s
+	Workers     int             // calls in flight on this server; default 32
+	PerTarget   int             // of them at one target; default 8, so that a slow one leaves room
+	Poll        time.Duration   // longest wait without a wake; default 1s
+	Schedule    []time.Duration // waits before each attempt, ±20 %; default 0, 5s, 5m … 24h over 75 hours
+	Logger      *slog.Logger    // default: the kernel's
 }
 
-// The waits before each attempt; ±20 % are added to each.
 func defaultSchedule() []time.Duration {
 	return []time.Duration{0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
 		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}

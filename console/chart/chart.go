@@ -484,7 +484,7 @@ func legend(series []Series, bands []Band, net *Series) string {
 // twin is the table that says the same as the drawing.
 func twin(title string, labels []string, series []Series, bands []Band, format func(float64) string) string {
 	var b strings.Builder
-	b.WriteString(`<details class="twin"><summary>Show as table<span class="sr">: ` + template.HTMLEscapeString(title) + `</span></summary><div class="table-wrap"><table class="table"><caption class="sr">` + template.HTMLEscapeString(title) + `</caption><thead><tr><th scope="col">Period</th>`)
+	b.WriteString(`<details class="twin"><summary>Show as table<span class="sr">: ` + template.HTMLEscapeString(title) + `</span></summary><div class="table-wrap" tabindex="0" role="group" aria-label="` + template.HTMLEscapeString(title) + `, as a table"><table class="table"><caption class="sr">` + template.HTMLEscapeString(title) + `</caption><thead><tr><th scope="col">Period</th>`)
 	for _, s := range series {
 		b.WriteString(`<th scope="col" class="num">` + template.HTMLEscapeString(s.Name) + `</th>`)
 	}

@@ -337,11 +337,12 @@ func (s *Service) validURL(raw string) error {
 
 func (s *Service) validConnector(f targetFields) error {
 	var errs []error
-	i := slices.IndexFunc(s.opts.Descriptors(), func(d connector.Descriptor) bool { return d.ID == f.Connector })
+	installed := s.opts.Descriptors() // once: a host may list them in another order each time
+	i := slices.IndexFunc(installed, func(d connector.Descriptor) bool { return d.ID == f.Connector })
 	if i < 0 {
 		return governance.Invalid("connector", "%q is not installed", f.Connector)
 	}
-	d := s.opts.Descriptors()[i]
+	d := installed[i]
 	if string(d.Kind) != string(f.Kind) {
 		errs = append(errs, governance.Invalid("kind", "%s is a connector of kind %s", d.ID, d.Kind))
 	}

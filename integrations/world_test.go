@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"strings"
@@ -141,6 +142,15 @@ var descriptors = []connector.Descriptor{
 	{ID: "acme-crm", Name: "Acme CRM", Version: "1.0.0", Kind: connector.CRM, Config: []connector.Field{
 		{Key: "region", Title: "Region"}, {Key: "api_key", Title: "API key", Required: true, Secret: true}}},
 	{ID: "acme-desk", Name: "Acme Desk", Version: "1.0.0", Kind: connector.Ticketing},
+}
+
+// shuffled lists them in another order now and then, as a host that keeps them in a map.
+func shuffled() []connector.Descriptor {
+	out := append([]connector.Descriptor(nil), descriptors...)
+	if rand.IntN(2) == 0 {
+		out[0], out[1] = out[1], out[0]
+	}
+	return out
 }
 
 func (v *vendor) Describe() connector.Descriptor { return descriptors[0] }
@@ -307,7 +317,7 @@ func (w *world) boot(k *governance.Kernel) *server {
 	sealer, err := integrations.NewSealer([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(w.t, err)
 	svc, err := integrations.New(k, &integrations.Options{
-		Sealer: sealer, Client: &http.Client{Transport: w.recv}, Descriptors: func() []connector.Descriptor { return descriptors },
+		Sealer: sealer, Client: &http.Client{Transport: w.recv}, Descriptors: shuffled,
 		Connect: func(ctx context.Context, in integrations.Instance) (connector.Connector, error) {
 			return w.vendor, w.vendor.Configure(ctx, in.Config)
 		},

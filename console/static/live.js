@@ -89,6 +89,7 @@ function begin(root) {
   times(root);
   copies(root);
   root.querySelectorAll("figure[data-chart]").forEach(chart);
+  root.querySelectorAll(".table-wrap").forEach((w) => { if (w.scrollWidth > w.clientWidth && !w.querySelector("a, button, input")) w.tabIndex = 0; });
 }
 begin(document);
 document.addEventListener("reeve:swap", (e) => begin(e.detail));

@@ -84,11 +84,10 @@ type Round string
 
 // The roundings. Most tax law counts from the end of the calendar or fiscal year.
 const (
-	RoundNone    Round = ""
-	RoundMonth   Round = "month"
-	RoundYear    Round = "calendar_year"
-	RoundFiscal  Round = "fiscal_year" // begins at Clock.Fiscal
-	defaultMonth       = time.January
+	RoundNone   Round = ""
+	RoundMonth  Round = "month"
+	RoundYear   Round = "calendar_year"
+	RoundFiscal Round = "fiscal_year" // begins at Clock.Fiscal
 )
 
 // Clock says when a period begins.
@@ -153,11 +152,11 @@ func dueDay(start time.Time, p Period, c Clock) time.Time {
 	case RoundMonth:
 		return plus(civil(y, m+1, 1), p)
 	case RoundYear:
-		return plus(civil(y+1, defaultMonth, 1), p)
+		return plus(civil(y+1, time.January, 1), p)
 	case RoundFiscal:
 		first, err := time.Parse("01-02", c.Fiscal)
 		if err != nil { // refused by validate; the longest reading is the safe one
-			return plus(civil(y+2, defaultMonth, 1), p)
+			return plus(civil(y+2, time.January, 1), p)
 		}
 		begin := civil(y, first.Month(), first.Day())
 		if !begin.After(start) {

@@ -148,17 +148,14 @@ func TestSelectionIsTheResolver(t *testing.T) {
 				}
 				h.Exec(t, "INSERT INTO "+name+" VALUES "+strings.Join(values, ", "))
 				got := map[string]bool{}
-				last := ""
 				pop, err := src.Plan(ctx, retention.Selection{AsOf: asOf, Soon: asOf.AddDate(0, 0, 30), Resolver: res}, func(f retention.Facts) error {
 					require.False(t, got[f.Key], "a row comes once")
 					got[f.Key] = true
-					last = f.Key
 					state, _ := res.Decide(f, asOf)
 					require.Equal(t, want[f.Key], state, "%s: what the source read of row %s differs: %+v", name, f.Key, f)
 					return nil
 				})
 				require.NoError(t, err)
-				_ = last
 				for key, state := range want {
 					switch state {
 					case retention.Due:
@@ -190,7 +187,7 @@ func TestSelectionIsTheResolver(t *testing.T) {
 
 const lite = "host"
 
-func documents(h hosttest.Host) sqlsource.Mapping {
+func documents() sqlsource.Mapping {
 	return sqlsource.Mapping{Name: lite, Class: "invoice", Table: "doc", Key: []string{"region", "no"}, Start: sqlsource.Start{Column: "issued", Format: sqlsource.Date},
 		Country: sqlsource.Column{Constant: "DE"}, Subject: sqlsource.Column{Column: "owner"}, Delete: true,
 		Children: []sqlsource.Child{{Table: "page", Class: "scan", Columns: []string{"doc_region", "doc_no"}, Key: []string{"id"},
@@ -233,7 +230,7 @@ func TestApply(t *testing.T) {
 		ctx := context.Background()
 		makeDocuments(t, h, 40)
 		step := ""
-		src, err := sqlsource.New(ctx, h.DB, documents(h), &sqlsource.Options{Step: func(s string) error {
+		src, err := sqlsource.New(ctx, h.DB, documents(), &sqlsource.Options{Step: func(s string) error {
 			if s == step {
 				return fmt.Errorf("crash at %s", s)
 			}
@@ -395,7 +392,7 @@ func TestNewRefuses(t *testing.T) {
 			"no mark":               func(m *sqlsource.Mapping) { m.Anonymise = []sqlsource.Mask{{Column: "note", Method: sqlsource.Hash}} },
 			"masks the key":         func(m *sqlsource.Mapping) { m.Anonymise = []sqlsource.Mask{{Column: "id", Method: sqlsource.Null}} },
 			"parent is not there":   func(m *sqlsource.Mapping) { m.Start.Parent = true },
-			"cascade is not mapped": func(m *sqlsource.Mapping) { d := documents(h); d.Name = m.Name; *m = d },
+			"cascade is not mapped": func(m *sqlsource.Mapping) { d := documents(); d.Name = m.Name; *m = d },
 		} {
 			m := good
 			change(&m)
@@ -422,7 +419,7 @@ func TestConformance(t *testing.T) {
 	hosttest.Each(t, func(t *testing.T, h hosttest.Host) {
 		makeDocuments(t, h, 60)
 		sourcetest.Run(t, func(t *testing.T) sourcetest.Fixture {
-			src, err := sqlsource.New(context.Background(), h.DB, documents(h), nil)
+			src, err := sqlsource.New(context.Background(), h.DB, documents(), nil)
 			require.NoError(t, err)
 			return sourcetest.Fixture{Source: src, AsOf: asOf, Resolver: func(holds ...retention.Hold) *retention.Resolver {
 				return resolver(t, []retention.Policy{target("invoice", "P2Y", retention.Delete)}, holds...)

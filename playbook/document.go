@@ -224,6 +224,9 @@ func (c *compiled) check(l *located) {
 	if !slug(c.Name) {
 		l.bad("name", "%q is not a name of lower-case letters, digits and dashes", c.Name)
 	}
+	if slices.Contains([]string{"new", "runs", "batches", "exemptions", "pause", "resume", "all"}, c.Name) { // parts of addresses
+		l.bad("name", "%q is reserved", c.Name)
+	}
 	if c.Title == "" || len(c.Title) > 200 {
 		l.bad("title", "is required, at most 200 bytes")
 	}

@@ -387,7 +387,7 @@ func (c *call) apply(p compiled, limits []LimitHit) {
 		hit.Effect, hit.Why = Deny, "a ticket is required"
 	case exceeded >= 0:
 		l := limits[exceeded]
-		hit.Effect, hit.Why = Hold, fmt.Sprintf("%s over %s would be %d, more than %d", l.Unit, l.Window, l.Sum+l.Amount, l.Max)
+		hit.Effect, hit.Why = Hold, fmt.Sprintf("%s in %s would be more than %s", Measure{l.Unit, l.Sum + l.Amount}, windowText(l.Window), Measure{l.Unit, l.Max})
 		if p.Require == nil {
 			hit.Effect = Deny
 		}

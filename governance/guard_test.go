@@ -253,7 +253,7 @@ func TestGuard_Shadow(t *testing.T) {
 	require.NoError(t, err)
 	r, err := e.Kernel.Ledger().Record(t.Context(), out.Receipt.ID)
 	require.NoError(t, err)
-	require.Contains(t, string(r.Body), "more than 10", "what a shadow policy would have done is written down")
+	require.Contains(t, string(r.Body), "more than EUR 0.10", "what a shadow policy would have done is written down")
 }
 
 func TestGuard_InTx(t *testing.T) {

@@ -37,8 +37,8 @@ func approvalsSection() Section {
 }
 
 // waiting are the pending approvals on which the caller may vote now.
-func waiting(c *Ctx) ([]governance.Approval, error) {
-	all, err := c.Kernel().Approvals(c.Context(), governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})
+func waiting(c *Ctx, limit int) ([]governance.Approval, error) {
+	all, err := c.Kernel().Approvals(c.Context(), governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: limit})
 	if err != nil || !c.Can("approval:vote") {
 		return nil, err
 	}
@@ -51,14 +51,16 @@ func waiting(c *Ctx) ([]governance.Approval, error) {
 	return mine, nil
 }
 
+// waitingCount stands in the navigation of every page, so it looks at the newest 50
+// only.
 func waitingCount(c *Ctx) (int, error) {
-	mine, err := waiting(c)
+	mine, err := waiting(c, 50)
 	return len(mine), err
 }
 
 func approvalCard(c *Ctx) (Card, error) {
 	card := Card{Title: "What waits for my decision?", Href: "/approvals", Empty: "Nothing waits for you."}
-	mine, err := waiting(c)
+	mine, err := waiting(c, 200)
 	if err != nil {
 		return card, err
 	}
@@ -98,7 +100,7 @@ func approvalList(c *Ctx) (View, error) {
 			show = "mine"
 		}
 	}
-	mine, err := waiting(c)
+	mine, err := waiting(c, 200)
 	if err != nil {
 		return View{}, err
 	}

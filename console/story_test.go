@@ -193,3 +193,21 @@ func requireMarkup(t *testing.T, page string) {
 		require.Contains(t, ids, id, "a reference to %q leads nowhere", id)
 	}
 }
+
+// TestTemplates_lint reads the templates as text, so that a branch which no story
+// reaches is checked too.
+func TestTemplates_lint(t *testing.T) {
+	t.Parallel()
+	files, err := templateFiles.ReadDir("templates")
+	require.NoError(t, err)
+	for _, f := range files {
+		raw, err := templateFiles.ReadFile("templates/" + f.Name())
+		require.NoError(t, err)
+		for i, line := range strings.Split(string(raw), "\n") {
+			require.NotRegexp(t, `(?i)\sstyle\s*=|\son[a-z]+\s*=|<style|javascript:|https?://`, line, "%s:%d", f.Name(), i+1)
+			if f.Name() != "layout.html" {
+				require.NotRegexp(t, `(?i)<script|<link|<h1|<main`, line, "%s:%d", f.Name(), i+1)
+			}
+		}
+	}
+}

@@ -15,6 +15,7 @@ type Series struct {
 	Texts  []string // exact values for the table; default: Format of the values
 	Class  string   // "s-1" to "s-6", "s-pos", "s-neg"; default: by position
 	Dashed bool     // a forecast, or a series to compare with
+	Hrefs  []string // whole address behind each value, made with Ctx.URL: of bars and of the table
 }
 
 // Band is a range around a forecast, as long as the labels; NaN outside it.
@@ -129,6 +130,7 @@ func Bars(s BarSpec) template.HTML {
 		return nothing(s.Title)
 	}
 	p := newPlot(lo, hi, s.Height, s.Format)
+	p.links = linked(s.Series)
 	slot := 100 / float64(n)
 	width := slot * 0.64
 	x := func(i int) float64 { return slot * (float64(i) + 0.5) }
@@ -158,7 +160,11 @@ func Bars(s BarSpec) template.HTML {
 					top++
 				}
 			}
-			fmt.Fprintf(&b, `<rect class="bar %s" x="%s%%" y="%s" width="%s%%" height="%s"/>`, class(ser, k), num(x(i)-width/2), num(top), num(width), num(max(h, 0.75)))
+			rect := fmt.Sprintf(`<rect class="bar %s" x="%s%%" y="%s" width="%s%%" height="%s"/>`, class(ser, k), num(x(i)-width/2), num(top), num(width), num(max(h, 0.75)))
+			if href := ser.href(i); href != "" { // the table has the same link for the keyboard
+				rect = `<a href="` + template.HTMLEscapeString(href) + `" tabindex="-1" aria-label="` + template.HTMLEscapeString(ser.Name+", "+s.Labels[i]+": "+p.format(v)) + `">` + rect + `</a>`
+			}
+			b.WriteString(rect)
 		}
 	}
 	fmt.Fprintf(&b, `<line class="zero" x1="0" x2="100%%" y1="%s" y2="%s"/>`, num(p.y(0)), num(p.y(0)))
@@ -188,7 +194,7 @@ func Spark(values []float64, label string) template.HTML {
 	p := plot{lo: lo, hi: hi, height: 28}
 	x := func(i int) float64 { return 100 * float64(i) / float64(len(values)-1) }
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="spark" width="100%%" height="32" role="img" aria-label="%s"><svg class="stretch" y="2" width="100%%" height="28" viewBox="0 0 1000 28" preserveAspectRatio="none"><path class="area s-1" d="%s"/><path class="line s-1" d="%s"/></svg></svg>`,
+	fmt.Fprintf(&b, `<svg class="spark" width="100%%" height="32" role="img" aria-label="%s"><svg class="stretch" y="2" width="100%%" height="28" viewBox="0 0 1000 28" preserveAspectRatio="none" aria-hidden="true"><path class="area s-1" d="%s"/><path class="line s-1" d="%s"/></svg></svg>`,
 		template.HTMLEscapeString(label), p.area(values, x), p.path(values, x))
 	return template.HTML(b.String()) //nolint:gosec // numbers, and an escaped label
 }
@@ -199,6 +205,7 @@ type plot struct {
 	ticks  []float64
 	height int
 	format func(float64) string
+	links  bool // there are links in the drawing: it is no image then
 }
 
 func newPlot(lo, hi float64, height int, format func(float64) string) plot {
@@ -222,8 +229,12 @@ func (p plot) open(b *strings.Builder, title, desc string) {
 	for _, t := range p.ticks {
 		fmt.Fprintf(b, `<span>%s</span>`, template.HTMLEscapeString(p.format(t)))
 	}
-	fmt.Fprintf(b, `</div><svg class="chart-plot" width="100%%" height="%d" role="img" tabindex="0" aria-label="%s"><desc>%s</desc>`,
-		p.height+labelHeight, template.HTMLEscapeString(title+". "+desc), template.HTMLEscapeString(desc))
+	role := "img"
+	if p.links {
+		role = "group"
+	}
+	fmt.Fprintf(b, `</div><svg class="chart-plot" width="100%%" height="%d" role="%s" tabindex="0" aria-label="%s"><desc>%s</desc>`,
+		p.height+labelHeight, role, template.HTMLEscapeString(title+". "+desc), template.HTMLEscapeString(desc))
 	for _, t := range p.ticks {
 		fmt.Fprintf(b, `<line class="grid-line" x1="0" x2="100%%" y1="%s" y2="%s"/>`, num(p.y(t)), num(p.y(t)))
 	}
@@ -502,7 +513,7 @@ func twin(title string, labels []string, series []Series, bands []Band, format f
 			if i < len(s.Texts) && s.Texts[i] != "" {
 				cell = s.Texts[i]
 			}
-			b.WriteString(`<td class="num">` + template.HTMLEscapeString(cell) + `</td>`)
+			b.WriteString(`<td class="num">` + link(s.href(i), cell) + `</td>`)
 		}
 		for _, band := range bands {
 			cell := "–"

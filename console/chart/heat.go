@@ -25,6 +25,7 @@ type HeatRow struct {
 	Href   string // whole address, made with Ctx.URL
 	Size   string
 	Values []float64
+	Hrefs  []string // whole address behind each value
 }
 
 // steps is how many shades a heat table has.
@@ -71,7 +72,7 @@ func Heat(s HeatSpec) template.HTML {
 				continue
 			}
 			shade := int((v - s.Lo) / (s.Hi - s.Lo) * steps)
-			fmt.Fprintf(&b, `<td class="num h-%d">%s</td>`, max(0, min(shade, steps-1)), e(s.Format(v)))
+			fmt.Fprintf(&b, `<td class="num h-%d">%s</td>`, max(0, min(shade, steps-1)), link(Series{Hrefs: r.Hrefs}.href(i), s.Format(v)))
 		}
 		b.WriteString(`</tr>`)
 	}

@@ -1,8 +1,10 @@
 package analytics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/reevehq/reeve/analytics/survival"
@@ -56,9 +58,27 @@ func (f *Figures) Movements(ctx context.Context, q MovementFilter) ([]Movement, 
 	return f.s.w.Movements(ctx, f.Generation, q)
 }
 
-// Segments are the segments of one tenant.
-func (f *Figures) Segments(ctx context.Context, tenant governance.TenantID) ([]Segment, error) {
-	return f.s.w.Segments(ctx, f.Generation, SegmentFilter{Tenant: tenant})
+// TenantMonths is the roll-forward of one tenant from its first month on, with its
+// movements. It is empty for a tenant that never had any.
+func (f *Figures) TenantMonths(ctx context.Context, tenant governance.TenantID) ([]MonthRow, []Movement, error) {
+	ms, err := f.s.w.Movements(ctx, f.Generation, MovementFilter{Tenant: tenant, To: f.Through})
+	if err != nil || len(ms) == 0 {
+		return nil, nil, err
+	}
+	slices.SortStableFunc(ms, func(a, b Movement) int { return cmp.Compare(a.Day, b.Day) })
+	var out []MonthRow
+	closing := int64(0)
+	rest := ms
+	for m := ms[0].Day.Month(); m <= f.Through.Month(); m++ {
+		r := MonthRow{Month: m, Complete: m.Last() <= f.Through, RollForward: RollForward{Opening: closing, Closing: closing}}
+		for len(rest) > 0 && rest[0].Day.Month() == m {
+			r.Add(rest[0].Line, rest[0].Delta)
+			rest = rest[1:]
+		}
+		closing = r.Closing
+		out = append(out, r)
+	}
+	return out, ms, nil
 }
 
 // Cohorts are the cohorts of a basis, by currency, cohort and age.

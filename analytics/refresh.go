@@ -388,6 +388,11 @@ func (s *Service) Refreshes(ctx context.Context, n int) ([]Refresh, error) {
 	return out, nil
 }
 
+// RefreshOf is the refresh that built a generation.
+func (s *Service) RefreshOf(ctx context.Context, generation int64) (Refresh, error) {
+	return s.refreshBy(ctx, "gen = ?", generation)
+}
+
 // input is what a refresh reads: current facts as known at an instant, in one
 // snapshot.
 type input struct {

@@ -223,6 +223,11 @@ type OpenInvoice struct {
 	Due      Day                 `json:"due"`
 }
 
+// Money is what is still to be paid.
+func (o OpenInvoice) Money() governance.Money {
+	return governance.Money{Minor: o.Amount, Currency: o.Currency}
+}
+
 func (s *Service) overdue(ctx context.Context, r reader, only governance.TenantID, end Day) ([]OpenInvoice, error) {
 	var rows []OpenInvoice
 	q := r.db.NewSelect().TableExpr("analytics_fact f").ColumnExpr("f.tenant, f.ref, f.currency").

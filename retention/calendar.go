@@ -61,6 +61,23 @@ func (p Period) String() string {
 	return b.String()
 }
 
+// Words is the period for people: "8 years", "1 year 6 months".
+func (p Period) Words() string {
+	var out []string
+	for _, part := range []struct {
+		n    int
+		unit string
+	}{{p.Years, "year"}, {p.Months, "month"}, {p.Days, "day"}} {
+		switch {
+		case part.n == 1:
+			out = append(out, "1 "+part.unit)
+		case part.n > 1:
+			out = append(out, strconv.Itoa(part.n)+" "+part.unit+"s")
+		}
+	}
+	return strings.Join(out, " ")
+}
+
 // MarshalText implements encoding.TextMarshaler.
 func (p Period) MarshalText() ([]byte, error) {
 	if p.IsZero() {

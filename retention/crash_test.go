@@ -159,8 +159,8 @@ func TestCrash(t *testing.T) {
 		died := map[string]int{}
 		kills := 0
 		for {
-			c.Die = 1 + r.IntN(22)
-			if kills >= 14 {
+			c.Die = 1 + r.IntN(32)
+			if kills >= 10 {
 				c.Die = 0
 			}
 			text, err := json.Marshal(c)
@@ -186,7 +186,7 @@ func TestCrash(t *testing.T) {
 			require.NoError(t, err)
 		}
 		t.Logf("%d kills: %v", kills, died)
-		require.GreaterOrEqual(t, kills, 8)
+		require.GreaterOrEqual(t, kills, 6)
 
 		for name, q := range keysOf {
 			run, err := svc.Run(ctx, runs[name])

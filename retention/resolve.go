@@ -40,6 +40,7 @@ type Facts struct {
 	Start         time.Time
 	StartIsDay    bool // Start is a civil day at midnight UTC, not an instant
 	HasStart      bool
+	NotBegun      bool     // no start, and that means the period has not begun
 	Implausible   bool     // the start is a default such as 1970-01-01
 	Classes       []string // classes of the rows that go with it
 	ChildHolds    []string // holds on rows that go with it
@@ -227,6 +228,8 @@ func (r *Resolver) Decide(f Facts, asOf time.Time) (State, Action) {
 	switch {
 	case b.state != "":
 		return b.state, ""
+	case f.NotBegun:
+		return Kept, ""
 	case !f.HasStart:
 		return NoStart, ""
 	case f.Implausible:
@@ -295,6 +298,9 @@ func (d Decision) explain() string {
 	case Due:
 		return fmt.Sprintf("due since %s: %s", d.Due, d.Action)
 	case Kept:
+		if d.Due == "" {
+			return "kept: its period has not begun"
+		}
 		return "kept until " + d.Due
 	case Conflict:
 		return "kept: a ceiling has passed while a floor stands until " + d.Due + "; people must decide"

@@ -54,13 +54,14 @@ const (
 	UnixMilli Format = "unix_ms"
 )
 
-// Start is the column at which a row's period begins. A NULL there is an exception,
-// never a date.
+// Start is the column at which a row's period begins. A NULL there is never a date:
+// it is an exception, or with Open a period that has not begun.
 type Start struct {
 	Column string `yaml:"column" json:"column"`
 	Parent bool   `yaml:"parent" json:"parent,omitempty"`
 	Format Format `yaml:"format" json:"format"`
 	Zone   string `yaml:"zone" json:"zone,omitempty"` // of timestamps without an offset; default UTC
+	Open   bool   `yaml:"open" json:"open,omitempty"` // NULL means: not begun, such as a contract that goes on
 	Last   *Last  `yaml:"last" json:"last,omitempty"` // Column is of this table: the latest one counts
 }
 

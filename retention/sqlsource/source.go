@@ -252,6 +252,15 @@ func (s *Source) startColumn(typ string) string {
 	return c
 }
 
+// noStart is the condition on rows whose clock cannot be read.
+func (s *Source) noStart(typ string) string {
+	cond := s.startColumn(typ) + " IS NULL"
+	if s.m.Start.Open {
+		cond += " AND " + s.clock() + " IS NOT NULL"
+	}
+	return cond
+}
+
 // startRaw selects the clock's column so that [Source.start] can read it.
 func (s *Source) startRaw(typ string) string {
 	c := s.startColumn(typ)
@@ -326,6 +335,7 @@ var layouts = []string{"2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999
 // offset.
 func (s *Source) start(raw sql.NullString, f *retention.Facts, instants bool) {
 	if !raw.Valid || raw.String == "" {
+		f.NotBegun = s.m.Start.Open && !raw.Valid
 		return
 	}
 	v := raw.String
@@ -521,7 +531,7 @@ func (s *Source) count(ctx context.Context, in inspected, gs []group) (retention
 	q.add("SELECT ", s.value(q, s.m.Country), ", COUNT(*)")
 	q.add(sum(start+" < "+s.perCountry(q, in.startType, gs, dueCut)+" AND NOT "+bad), sum(start+" < "+s.perCountry(q, in.startType, gs, soonCut)+" AND NOT "+bad),
 		sum(start+" < "+s.perCountry(q, in.startType, gs, conflictCut)+" AND NOT "+start+" < "+s.perCountry(q, in.startType, gs, dueCut)+" AND NOT "+bad),
-		sum(start+" IS NULL"), sum(bad), s.from())
+		sum(s.noStart(in.startType)), sum(bad), s.from())
 	if done := s.doneWhen(q); done != "" {
 		q.add(" WHERE NOT ", done)
 	}
@@ -575,7 +585,7 @@ func (s *Source) samples(ctx context.Context, in inspected, gs []group, g *reten
 		{retention.Conflict, g.Conflict, func(q *statement) string {
 			return start + " < " + s.perCountry(q, in.startType, gs, conflictCut) + " AND NOT " + start + " < " + s.perCountry(q, in.startType, gs, dueCut) + " AND NOT " + bad
 		}},
-		{retention.NoStart, g.NoStart, func(*statement) string { return start + " IS NULL" }},
+		{retention.NoStart, g.NoStart, func(*statement) string { return s.noStart(in.startType) }},
 		{retention.Implausible, g.Implausible, func(*statement) string { return bad }},
 	} {
 		if want.count == 0 || want.state == "" || g.State != "" && want.state != g.State {

@@ -97,7 +97,7 @@ func TestSelectionIsTheResolver(t *testing.T) {
 				counts := map[retention.State]int64{}
 				var values []string
 				src, err := sqlsource.New(ctx, h.DB, sqlsource.Mapping{Name: "host", Class: class, Table: name, Key: []string{"id"},
-					Start: sqlsource.Start{Column: "at", Format: v.start.Format, Zone: v.start.Zone}, Country: sqlsource.Column{Column: "country"}, Subject: sqlsource.Column{Column: "subject"}, Delete: true},
+					Start: sqlsource.Start{Column: "at", Format: v.start.Format, Zone: v.start.Zone, Open: class == "access_log"}, Country: sqlsource.Column{Column: "country"}, Subject: sqlsource.Column{Column: "subject"}, Delete: true},
 					&sqlsource.Options{PageSize: 97})
 				require.NoError(t, err)
 				for id := range 1500 {
@@ -117,7 +117,7 @@ func TestSelectionIsTheResolver(t *testing.T) {
 					case 5:
 						f.Start = time.Unix(0, 0).UTC()
 					case 6:
-						f.HasStart = false
+						f.HasStart, f.NotBegun = false, class == "access_log"
 					default:
 						f.Start = time.Unix(1000000000+r.Int64N(800000000), 0).UTC()
 					}

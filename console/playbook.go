@@ -17,9 +17,9 @@ import (
 	"github.com/reevehq/reeve/playbook"
 )
 
-// Playbooks is the pages of package playbook: automations with their safeguards and
+// Playbook is the pages of package playbook: automations with their safeguards and
 // runs, and the runbooks that people work through.
-func Playbooks(svc *playbook.Service) Section {
+func Playbook(svc *playbook.Service) Section {
 	p := playbookPages{svc}
 	const read, run, write = "playbook:read", "playbook:run", "playbook:write"
 	return Section{

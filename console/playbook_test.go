@@ -59,7 +59,7 @@ func newPlaybookBench(t *testing.T) *playbookBench {
 			return err
 		}))
 	}
-	b.section = Playbooks(b.svc)
+	b.section = Playbook(b.svc)
 	b.h, err = New(&Options{Kernel: b.Kernel, Sections: []Section{b.section}})
 	require.NoError(t, err)
 	return b

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Signals Signals
 	Kinds   []Kind // beside wait, approval and runbook.open
-	// CallLimit is the deadline of a remote step's call; default 30s.
+	// CallLimit is the deadline of a remote step's call; default 20s.
 	CallLimit time.Duration
 }
 
@@ -54,7 +54,7 @@ func New(k *governance.Kernel, opts *Options) (*Service, error) {
 	}
 	s := &Service{k: k, opts: *opts, kinds: map[string]Kind{}, cache: map[string]*compiled{}, hook: func(string) error { return nil }}
 	if s.opts.CallLimit == 0 {
-		s.opts.CallLimit = 30 * time.Second
+		s.opts.CallLimit = 20 * time.Second
 	}
 	if s.opts.CallLimit > leaseFor/2 {
 		return nil, fmt.Errorf("playbook: CallLimit is %s, at most %s is covered by a lease", s.opts.CallLimit, leaseFor/2)

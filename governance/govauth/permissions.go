@@ -1,7 +1,6 @@
 package govauth
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -21,10 +20,9 @@ func Roles() []string {
 	return []string{RoleSuperAdmin, RoleApprover, RoleAuditor, RoleFinanceViewer, RoleCSAgent, RoleSupportKey}
 }
 
-// PersonRoles lists the roles that a person may have.
-func PersonRoles() []string {
-	return slices.DeleteFunc(Roles(), func(r string) bool { return r == RoleSupportKey })
-}
+// PersonRoles lists the roles that a person may have: all of them. A person whose only
+// role is support_key is how a help desk's key is bound to whoever answers for it.
+func PersonRoles() []string { return Roles() }
 
 // Permissions lists every permission there is, sorted. What is not in it is denied
 // to everybody.

@@ -158,7 +158,7 @@ func foreign(from, imp string) string {
 			return "huma only in …api, the facade and examples"
 		}
 	case strings.HasPrefix(imp, "google.golang.org/grpc"), strings.HasPrefix(imp, "github.com/hashicorp/go-plugin"):
-		if !outer(from) && !under(from, "plugins") {
+		if !outer(from) && !under(from, "plugins", "integrations/connectortest") {
 			return "gRPC and go-plugin only under plugins, the facade and examples"
 		}
 	case strings.HasPrefix(imp, "cel.dev/"):

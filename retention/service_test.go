@@ -471,3 +471,40 @@ func TestDailyJob(t *testing.T) {
 		require.NotEmpty(t, p.Approval, "a first run waits for approval, whoever asks")
 	}
 }
+
+// BenchmarkPurge reports rows planned and purged per second on a host of 50,000
+// customers, pages of the documents included.
+func BenchmarkPurge(b *testing.B) {
+	for _, postgres := range []bool{false, true} {
+		b.Run(map[bool]string{false: "sqlite", true: "postgres"}[postgres], func(b *testing.B) {
+			ctx := context.Background()
+			var planned, purged float64
+			for b.Loop() {
+				b.StopTimer()
+				e, host := govtest.New(b, &govtest.Options{Schemas: schemas()}), hosttest.Host{}
+				if postgres {
+					host = hosttest.Postgres(b)
+				} else {
+					host = hosttest.SQLite(b)
+				}
+				svc := newService(b, e, retention.Options{})
+				require.NoError(b, hostdata.Generate(ctx, host.DB, postgres, 1, 50000, e.Now()))
+				require.NoError(b, svc.Install(ctx, nil, hostdata.Policies()))
+				w := &world{Env: e, svc: svc, host: host}
+				w.onStep(func(string) error { return nil })
+				ms, err := hostdata.Mapping()
+				require.NoError(b, err)
+				w.addSources(b, ms)
+				b.StartTimer()
+				start := time.Now()
+				p := w.plan(b, "crm-documents")
+				planned += float64(p.Rows) / time.Since(start).Seconds()
+				start = time.Now()
+				r := w.approvedRun(b, p)
+				purged += float64(r.Counts.Touched()) / time.Since(start).Seconds()
+			}
+			b.ReportMetric(planned/float64(b.N), "planned-rows/s")
+			b.ReportMetric(purged/float64(b.N), "purged-rows/s")
+		})
+	}
+}

@@ -35,7 +35,7 @@ func statusPill(word string) pill {
 	switch word {
 	case "approved", "executed", "done", "active", "ok", "succeeded", "success", "delivered", "healthy", "completed", "verified", "resolved", "sent", "passed", "enforce", "enabled", "current", "released":
 		p.Tone, p.Icon = ToneOK, "check"
-	case "pending", "held", "waiting", "trial", "paused", "warning", "shadow", "retrying", "degraded", "scheduled", "invited", "planned", "stale", "quiet", "late", "draft", "acked", "undecided":
+	case "pending", "held", "waiting", "trial", "paused", "warning", "shadow", "retrying", "degraded", "scheduled", "invited", "planned", "stale", "quiet", "late", "draft", "acked", "completed_with_exceptions", "undecided":
 		p.Tone, p.Icon = ToneWarn, "clock"
 	case "executing", "running", "in_progress", "open", "info", "observed", "new", "live":
 		p.Tone, p.Icon = ToneInfo, "play"

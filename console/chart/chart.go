@@ -244,8 +244,8 @@ func (p plot) cursor(b *strings.Builder) {
 	fmt.Fprintf(b, `<line class="cursor" x1="0" x2="0" y1="0" y2="%d" visibility="hidden"/>`, p.height)
 }
 
-// xLabels writes at most twelve labels; every second one may be hidden where the page
-// is narrow.
+// xLabels writes at most twelve labels; where the page is narrow, some of many are
+// hidden.
 func (p plot) xLabels(b *strings.Builder, labels []string, x func(int) float64, edges bool) {
 	n := len(labels)
 	step := (n + maxLabels - 1) / maxLabels
@@ -258,9 +258,10 @@ func (p plot) xLabels(b *strings.Builder, labels []string, x func(int) float64, 
 			anchor = "start"
 		}
 		minor := ""
-		switch {
-		case k%4 == 0:
-		case k%2 == 0:
+		switch shown := (n + step - 1) / step; {
+		case shown <= 4 || k%4 == 0:
+		case shown <= 7 && k%2 == 0:
+		case shown <= 7 || k%2 == 0:
 			minor = " minor"
 		default:
 			minor = " minor minor-2"

@@ -2,6 +2,7 @@ package analytics
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/reevehq/reeve/analytics/forecast"
@@ -66,9 +67,9 @@ func NewForecast(months []MonthRow) (*Forecast, error) {
 	}
 	opts := &forecast.Options{Period: 12, Horizon: Horizon, NonNegative: true, Levels: []float64{0.80, 0.95}}
 	if len(y) >= 24 { // two years show what a season does: every candidate has one then
-		season := forecast.SeasonalDrift()
-		opts.Models = []forecast.Model{forecast.SeasonalNaive(), season, forecast.Combine(season, forecast.Theta()), forecast.Combine(season, forecast.AutoETS()),
-			forecast.Combine(season, forecast.AutoETS(), forecast.Theta())}
+		rolled := rollForwardModel{}
+		opts.Models = []forecast.Model{forecast.SeasonalNaive(), forecast.SeasonalDrift(), rolled, forecast.Combine(rolled, forecast.Theta()),
+			forecast.Combine(rolled, forecast.AutoETS()), forecast.Combine(rolled, forecast.AutoETS(), forecast.Theta())}
 	}
 	r, err := forecast.Auto(y, opts)
 	if errors.Is(err, forecast.ErrTooShort) {
@@ -97,6 +98,67 @@ func NewForecast(months []MonthRow) (*Forecast, error) {
 		f.Backtest.Scores = append(f.Backtest.Scores, out)
 	}
 	return f, nil
+}
+
+// rollForwardModel forecasts what changes MRR, which has a season (business is won in
+// January and not in August), and rolls it forward from the last closing. MRR itself
+// is a stock in which the season hardly shows, and its next month is known far better
+// than its twelfth; this way the band says so.
+type rollForwardModel struct{}
+
+// Name implements forecast.Model.
+func (rollForwardModel) Name() string { return "seasonal movements rolled forward" }
+
+// MinLen implements forecast.Model: a change of every month of the year.
+func (rollForwardModel) MinLen(period int) int { return period + 2 }
+
+// Fit implements forecast.Model. The change expected of a month of the year is the
+// mean of all changes, moved towards the mean of that month's own by n/(n+1), where n
+// is how often that month was seen: one good January is mostly luck.
+func (m rollForwardModel) Fit(y []float64, period int) (forecast.Fitted, error) {
+	if len(y) < m.MinLen(period) {
+		return nil, fmt.Errorf("%w: %s needs %d points, has %d", forecast.ErrTooShort, m.Name(), m.MinLen(period), len(y))
+	}
+	changes := len(y) - 1
+	level := (y[changes] - y[0]) / float64(changes)
+	f := rolledForward{last: y[changes], next: changes, season: make([]float64, period)}
+	seen := make([]float64, period)
+	for i := range changes {
+		f.season[i%period] += y[i+1] - y[i] - level
+		seen[i%period]++
+	}
+	for k := range f.season {
+		f.season[k] = level + f.season[k]/(seen[k]+1) // sum/n × n/(n+1)
+	}
+	for i := range changes {
+		e := y[i+1] - y[i] - f.season[i%period]
+		f.sigma += e * e
+	}
+	f.sigma = math.Sqrt(f.sigma / float64(max(1, changes-2)))
+	f.level = level
+	return f, nil
+}
+
+// rolledForward is the model with its numbers.
+type rolledForward struct {
+	last, level, sigma float64
+	next               int // index of the next change
+	season             []float64
+}
+
+// Forecast implements forecast.Fitted.
+func (f rolledForward) Forecast(h int) (mean, sd []float64) {
+	at := f.last
+	for i := range h {
+		at += f.season[(f.next+i)%len(f.season)]
+		mean, sd = append(mean, at), append(sd, f.sigma*math.Sqrt(float64(i+1)))
+	}
+	return mean, sd
+}
+
+// Describe implements forecast.Fitted.
+func (f rolledForward) Describe() string {
+	return fmt.Sprintf("monthly change of %.4g with its season", f.level)
 }
 
 // whole is an estimate in whole minor units.

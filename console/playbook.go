@@ -643,6 +643,7 @@ type runStepView struct {
 	playbook.RunStep
 	N        int
 	Said     saidState
+	Stays    bool // done, and nothing takes it back
 	Params   []Fact
 	Output   []Fact
 	Checked  []reading
@@ -712,6 +713,7 @@ func newRunPage(r playbook.Run, approvals map[string]*approvalSaid) runPage {
 	page := runPage{R: r, Going: r.State == playbook.RunRunning || r.State == playbook.RunStopping, Signals: newReadings(r.Signals)}
 	for i, s := range r.Steps {
 		v := runStepView{RunStep: s, N: i + 1, Said: stepState(s.State), Params: paramFacts(s.Params), Checked: newReadings(s.Checked), Approval: approvals[s.Approval]}
+		v.Stays = s.State == playbook.StepDone && !s.Undoable && s.Kind != playbook.KindWait && s.Kind != playbook.KindApproval
 		for _, n := range slices.Sorted(maps.Keys(s.Output)) {
 			v.Output = append(v.Output, Fact{Label: Humanize(n), Value: s.Output[n], Mono: true})
 		}

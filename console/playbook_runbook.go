@@ -138,7 +138,7 @@ func newInstancePage(c *Ctx, in playbook.Instance, name func(governance.PersonID
 			// Every step has a form: ids must differ, so the fields carry the step's name.
 			v.Remark = c.Field(Field{Name: "note." + s.ID, Label: "Note", MaxLen: 2000})
 			if s.Evidence != "" {
-				v.Evidence = c.Field(Field{Name: "evidence." + s.ID, Label: "Evidence", Hint: s.Evidence, MaxLen: 4000, Kind: "textarea"})
+				v.Evidence = c.Field(Field{Name: "evidence." + s.ID, Label: "Evidence", Hint: s.Evidence, MaxLen: 4000, Kind: "textarea", Required: true})
 			}
 		} else {
 			v.By = name(s.Person)

@@ -244,7 +244,6 @@ func TestService_Invitation(t *testing.T) {
 		for _, bad := range []govauth.Invite{
 			{Name: "Eve", Email: "eve@example.com"},
 			{Name: "Eve", Email: "eve@example.com", Roles: []string{"root"}},
-			{Name: "Eve", Email: "eve@example.com", Roles: []string{"support_key"}},
 			{Name: "Eve", Email: "Eve <eve@example.com>", Roles: []string{"cs_agent"}},
 			{Name: "E\x1b[31m", Email: "eve@example.com", Roles: []string{"cs_agent"}},
 			{Name: " ", Email: "eve@example.com", Roles: []string{"cs_agent"}},
@@ -436,7 +435,6 @@ func TestService_Keys(t *testing.T) {
 		for _, bad := range []govauth.CreateKey{
 			{Kind: govauth.KeyShared, Name: "x", Roles: []string{"super_admin"}},
 			{Kind: govauth.KeyShared, Name: "x"},
-			{Kind: govauth.KeyShared, Name: "x", Person: "ada", Roles: []string{"support_key"}},
 			{Kind: govauth.KeyPersonal, Name: "x"},
 			{Kind: govauth.KeyPersonal, Name: "x", Person: "nobody"},
 			{Kind: "code", Name: "x", Person: "ada"},

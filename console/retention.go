@@ -207,7 +207,7 @@ func retentionPlanListView(page retentionPlanList) View {
 }
 
 func (p retentionPages) createPlan(c *Ctx) (Done, error) {
-	plan, err := p.svc.CreatePlan(c.Context(), c.Identity, c.Form("source"))
+	plan, err := p.svc.CreatePlan(c.Context(), c.Identity, retention.NewPlan{Source: c.Form("source"), Key: c.Key()})
 	return Done{To: "/retention/plans/" + plan.ID.String(), Flash: plural(plan.Rows, "row is", "rows are") + " due."}, err
 }
 

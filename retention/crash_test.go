@@ -130,7 +130,7 @@ func TestCrash(t *testing.T) {
 		for name, q := range keysOf {
 			before[name] = set(t, host, q)
 			heldRows[name+" t-7"] = host.Int(t, fmt.Sprintf(untouched[name], "t-7"))
-			p, err := svc.CreatePlan(ctx, ann, name)
+			p, err := svc.CreatePlan(ctx, ann, retention.NewPlan{Source: name})
 			require.NoError(t, err)
 			_, err = svc.Purge(ctx, ann, retention.PurgeInput{Plan: p.ID, Digest: p.Digest}, nil)
 			var held *governance.ApprovalRequiredError

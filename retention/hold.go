@@ -263,12 +263,12 @@ type HoldFilter struct {
 // Holds lists holds, newest first.
 func (s *Service) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	var rows []holdRow
-	q := s.db.Read().NewSelect().Model(&rows).Order("id DESC").Limit(pageLimit(f.Limit))
+	q := s.db.Read().NewSelect().Model(&rows).Order("placed_at DESC", "id DESC").Limit(pageLimit(f.Limit))
 	if !f.Released {
 		q = q.Where("released_at = 0")
 	}
 	if f.Before != "" {
-		q = q.Where("id < ?", f.Before)
+		q = q.Where("(placed_at, id) < (SELECT placed_at, id FROM retention_hold WHERE id = ?)", f.Before)
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, fmt.Errorf("list holds: %w", err)

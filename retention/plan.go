@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 )
@@ -132,16 +134,36 @@ func (p *planner) exception(e Exception, key string) {
 	}
 }
 
+// NewPlan is what is needed to make a plan.
+type NewPlan struct {
+	Source string
+	Key    string // makes the call idempotent for this actor; empty: every call makes one
+}
+
+var planNamespace = uuid.MustParse("3b7f1f0e-2d4c-5a86-8e0b-6a7d3f9c1e52")
+
 // CreatePlan finds what is due in a source now. Nothing is changed in the host.
-func (s *Service) CreatePlan(ctx context.Context, id governance.Identity, source string) (Plan, error) {
+func (s *Service) CreatePlan(ctx context.Context, id governance.Identity, n NewPlan) (Plan, error) {
 	if err := s.gov.Authorize(ctx, id, "retention:run", governance.Target{}); err != nil {
 		return Plan{}, err
+	}
+	source, planID := n.Source, governance.NewID[Plan]()
+	if n.Key != "" {
+		planID.UUID = uuid.NewSHA1(planNamespace, []byte(id.Actor.ID+"\x00"+n.Key))
+		switch have, err := s.Plan(ctx, planID); {
+		case err == nil && have.Source != source:
+			return Plan{}, fmt.Errorf("the idempotency key was used for another source: %w", governance.ErrConflict)
+		case err == nil:
+			return have, nil
+		case !errors.Is(err, governance.ErrNotFound):
+			return Plan{}, err
+		}
 	}
 	src, ok := s.source(source)
 	if !ok {
 		return Plan{}, fmt.Errorf("source %q: %w", source, governance.ErrNotFound)
 	}
-	p, chunks, err := s.scan(ctx, src)
+	p, chunks, err := s.scan(ctx, src, planID)
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan %s: %w", source, err)
 	}
@@ -161,7 +183,13 @@ func (s *Service) CreatePlan(ctx context.Context, id governance.Identity, source
 				return err
 			}
 		}
-		_, err := s.gov.RecordTx(ctx, tx, id, governance.Record{Action: "retention.plan", Resource: governance.RefTo("retention_plan", p.ID),
+		// The keys of plans that can no longer be executed are of no use, and are data.
+		_, err := tx.ExecContext(ctx, `DELETE FROM retention_chunk WHERE plan IN (SELECT p.id FROM retention_plan p WHERE p.source = ? AND p.created_at < ?
+			AND NOT EXISTS (SELECT 1 FROM retention_run r WHERE r.plan = p.id))`, p.Source, govdb.At(s.gov.Now().Add(-s.opts.PlanTTL)))
+		if err != nil {
+			return err
+		}
+		_, err = s.gov.RecordTx(ctx, tx, id, governance.Record{Action: "retention.plan", Resource: governance.RefTo("retention_plan", p.ID),
 			Digest: p.Digest, Data: map[string]any{"source": p.Source, "as_of": p.AsOf, "rows": p.Rows, "keys_hash": p.KeysHash, "groups": p.Groups}})
 		return err
 	})
@@ -172,7 +200,7 @@ func (s *Service) CreatePlan(ctx context.Context, id governance.Identity, source
 }
 
 // scan asks a source what is due and binds the answer to a digest.
-func (s *Service) scan(ctx context.Context, src Source) (Plan, []chunkRow, error) {
+func (s *Service) scan(ctx context.Context, src Source, id governance.ID[Plan]) (Plan, []chunkRow, error) {
 	d, err := src.Describe(ctx)
 	if err != nil {
 		return Plan{}, nil, err
@@ -182,7 +210,7 @@ func (s *Service) scan(ctx context.Context, src Source) (Plan, []chunkRow, error
 		return Plan{}, nil, err
 	}
 	now := s.gov.Now()
-	p := Plan{ID: governance.NewID[Plan](), Source: d.Name, Class: d.Class, AsOf: now.Truncate(time.Second), Revision: revision, Place: d.Place,
+	p := Plan{ID: id, Source: d.Name, Class: d.Class, AsOf: now.Truncate(time.Second), Revision: revision, Place: d.Place,
 		Print: d.Fingerprint, Warnings: append([]string{}, d.Warnings...), Groups: []PlanGroup{}, Exceptions: []Exception{}, Sample: []string{},
 		Law: []Bound{}, CreatedAt: now}
 	pl := &planner{plan: &p, r: r, can: map[Action]bool{}, size: s.opts.BatchSize, open: map[Action][]string{}, groups: map[PlanGroup]int64{}, except: map[exceptionID]*Exception{}}
@@ -283,12 +311,12 @@ type PlanFilter struct {
 // Plans lists plans, newest first.
 func (s *Service) Plans(ctx context.Context, f PlanFilter) ([]Plan, error) {
 	var rows []planRow
-	q := s.db.Read().NewSelect().Model(&rows).Order("id DESC").Limit(pageLimit(f.Limit))
+	q := s.db.Read().NewSelect().Model(&rows).Order("created_at DESC", "id DESC").Limit(pageLimit(f.Limit))
 	if f.Source != "" {
 		q = q.Where("source = ?", f.Source)
 	}
 	if f.Before != "" {
-		q = q.Where("id < ?", f.Before)
+		q = q.Where("(created_at, id) < (SELECT created_at, id FROM retention_plan WHERE id = ?)", f.Before)
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, fmt.Errorf("list plans: %w", err)

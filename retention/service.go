@@ -513,7 +513,7 @@ func (s *Service) PlanAll(ctx context.Context) error {
 	id := governance.System("retention")
 	var errs []error
 	for _, name := range s.sourceNames() {
-		p, err := s.CreatePlan(ctx, id, name)
+		p, err := s.CreatePlan(ctx, id, NewPlan{Source: name})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("plan %s: %w", name, err))
 			continue

@@ -102,7 +102,7 @@ func both(t *testing.T, fn func(t *testing.T, postgres bool)) {
 
 func (w *world) plan(t testing.TB, source string) retention.Plan {
 	t.Helper()
-	p, err := w.svc.CreatePlan(context.Background(), w.As("ann"), source)
+	p, err := w.svc.CreatePlan(context.Background(), w.As("ann"), retention.NewPlan{Source: source})
 	require.NoError(t, err)
 	return p
 }
@@ -200,7 +200,7 @@ func TestJourney(t *testing.T) {
 		var denied *governance.DeniedError
 		_, err = w.svc.Purge(ctx, w.As("eve"), retention.PurgeInput{Plan: p.ID, Digest: p.Digest}, nil)
 		require.ErrorAs(t, err, &denied)
-		_, err = w.svc.CreatePlan(ctx, w.As("eve"), "crm-documents")
+		_, err = w.svc.CreatePlan(ctx, w.As("eve"), retention.NewPlan{Source: "crm-documents"})
 		require.ErrorAs(t, err, &denied)
 		_, err = w.svc.PlaceHold(ctx, w.As("eve"), retention.NewHold{Matter: "m", Reason: "r", Selector: retention.Selector{Tenant: "x"}})
 		require.ErrorAs(t, err, &denied)
@@ -332,11 +332,14 @@ func TestChangesVoidPlans(t *testing.T) {
 		_, err = w.svc.PutPolicy(ctx, w.As("ann"), retention.Policy{ID: "other", Title: "t", Class: "invoice", Period: retention.Period{Years: 1}, Action: retention.Delete}, nil)
 		require.NotEqual(t, governance.StateExecuted, w.approve(t, err).State)
 
-		w.Advance(8 * 24 * time.Hour)
 		p = w.plan(t, "crm-tickets")
 		w.Advance(8 * 24 * time.Hour)
 		_, err = w.purge(t, p)
 		require.ErrorIs(t, err, governance.ErrConflict, "a plan grows stale")
+		w.plan(t, "crm-tickets")
+		var chunks int
+		require.NoError(t, w.DB.Read().NewRaw("SELECT COUNT(*) FROM retention_chunk WHERE plan = ?", p.ID.String()).Scan(ctx, &chunks))
+		require.Zero(t, chunks, "the keys of a stale plan are not kept")
 	})
 }
 

@@ -126,20 +126,26 @@ const (
 	years     = 16
 )
 
+// Present tells whether the tables are there; Generate makes them whole or not at all.
+func Present(ctx context.Context, db *sql.DB) bool {
+	var n int
+	return db.QueryRowContext(ctx, "SELECT COUNT(*) FROM (SELECT 1 FROM crm_customer LIMIT 1) AS c").Scan(&n) == nil
+}
+
 // Generate makes the tables in db and fills them. The same seed and day give the
 // same rows. Roughly one customer in four has left; in a hundred one has no known
 // country, and in two hundred documents one is disputed.
 func Generate(ctx context.Context, db *sql.DB, postgres bool, seed uint64, customers int, today time.Time) error {
-	for _, q := range schema(postgres) {
-		if _, err := db.ExecContext(ctx, q); err != nil {
-			return fmt.Errorf("hostdata: %w", err)
-		}
-	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("hostdata: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
+	for _, q := range schema(postgres) {
+		if _, err := tx.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("hostdata: %w", err)
+		}
+	}
 	if err := fill(ctx, tx, rand.New(rand.NewPCG(seed, 7)), customers, today.UTC().Truncate(24*time.Hour)); err != nil {
 		return err
 	}

@@ -21,7 +21,9 @@ func TestGenerate(t *testing.T) {
 		db, err := opendb.Open(ctx, filepath.Join(t.TempDir(), "host.db"), nil)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = db.Close() })
+		require.False(t, hostdata.Present(ctx, db.Handle().DB))
 		require.NoError(t, hostdata.Generate(ctx, db.Handle().DB, false, 1, 2000, today))
+		require.True(t, hostdata.Present(ctx, db.Handle().DB))
 		return db.Handle().DB
 	}
 	a, b := make1(), make1()

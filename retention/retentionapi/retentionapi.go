@@ -227,11 +227,12 @@ func registerPlans(a *govapi.API, svc *retention.Service) {
 	create.DefaultStatus = http.StatusCreated
 	govapi.Register(a, work, create,
 		func(ctx context.Context, id governance.Identity, in *struct {
+			govapi.Idempotent
 			Body struct {
 				Source string `json:"source" minLength:"1" maxLength:"100"`
 			}
 		}) (*out[RetentionPlan], error) {
-			p, err := svc.CreatePlan(ctx, id, in.Body.Source)
+			p, err := svc.CreatePlan(ctx, id, retention.NewPlan{Source: in.Body.Source, Key: in.Key})
 			return &out[RetentionPlan]{plan(p)}, err
 		})
 	govapi.Register(a, read, op(http.MethodGet, "/plans/{id}", "get-plan", "Read a plan", ""),

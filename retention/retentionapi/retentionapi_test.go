@@ -141,7 +141,9 @@ func TestAPI(t *testing.T) {
 
 		// Plan, approval, purge, evidence.
 		b.must(404, "ann", "POST", "/retention/plans", `{"source":"nope"}`)
-		p := b.must(201, "ann", "POST", "/retention/plans", `{"source":"crm-documents"}`)
+		p := b.must(201, "ann", "POST", "/retention/plans", `{"source":"crm-documents"}`, "Idempotency-Key", "k3")
+		require.Equal(t, p["id"], b.must(201, "ann", "POST", "/retention/plans", `{"source":"crm-documents"}`, "Idempotency-Key", "k3")["id"])
+		b.must(409, "ann", "POST", "/retention/plans", `{"source":"crm-tickets"}`, "Idempotency-Key", "k3")
 		at := "/retention/plans/" + p["id"].(string)
 		require.Equal(t, p["digest"], b.must(200, "aud", "GET", at, "")["digest"])
 		b.must(409, "ann", "POST", at+"/purge", `{"digest":"sha256:1"}`)

@@ -56,7 +56,7 @@ CREATE TABLE retention_plan (
 	created_by TEXT NOT NULL,
 	created_at BIGINT NOT NULL
 );
-CREATE INDEX retention_plan_source ON retention_plan (source, id);
+CREATE INDEX retention_plan_source ON retention_plan (source, created_at);
 
 CREATE TABLE retention_chunk (
 	plan TEXT NOT NULL,
@@ -93,7 +93,7 @@ CREATE TABLE retention_run (
 	moved_at BIGINT NOT NULL,
 	ended_at BIGINT NOT NULL
 );
-CREATE INDEX retention_run_source ON retention_run (source, id);
+CREATE INDEX retention_run_source ON retention_run (source, started_at);
 CREATE INDEX retention_run_open ON retention_run (state) WHERE ended_at = 0;
 
 CREATE TABLE retention_batch (

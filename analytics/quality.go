@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/reevehq/reeve/governance"
 )
 
 // tests compares what the engine sums with what was built, and the figures with
@@ -72,7 +74,7 @@ func testEngine(m *Marts, stored []MonthRow, sums Sums) TestResult {
 	if sums.Tenants != closing {
 		return failed(name, "tenants sum to %d, the last month closes with %d", sums.Tenants, closing)
 	}
-	return passed(name, "%d lines of %d movements, %d in the end", len(sums.Months), len(m.Movements), closing)
+	return passed(name, "%d lines of %d movements, %s in the end", len(sums.Months), len(m.Movements), governance.Money{Minor: closing, Currency: m.Reporting})
 }
 
 // testPositions reaches the closing of each month a second way: by what every

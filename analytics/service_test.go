@@ -411,6 +411,47 @@ func TestService_RefusesWhatDoesNotAddUp(t *testing.T) {
 	require.NotEmpty(t, alerts)
 }
 
+func TestService_OneRefreshAtATime(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, schemas, func(t *testing.T, e *govtest.Env) {
+		w := &broken{Warehouse: sqlwarehouse.New(e.DB)}
+		b := newBed(t, e, w, nil)
+		b.ingest(t, sub("acme", "s1", "2025-03-01", 10_000), watermark("2026-01-14"))
+		var inner error
+		w.damage = func(*analytics.Marts) error {
+			_, inner = b.svc.Refresh(context.Background(), governance.System("other"), "")
+			return nil
+		}
+		b.published(t)
+		require.ErrorIs(t, inner, governance.ErrConflict)
+	})
+}
+
+// TestService_Crash leaves a generation half written, as a killed server does.
+func TestService_Crash(t *testing.T) {
+	t.Parallel()
+	e := govtest.New(t, schemas)
+	real := sqlwarehouse.New(e.DB)
+	b := newBed(t, e, real, nil)
+	b.ingest(t, sub("acme", "s1", "2025-03-01", 10_000), watermark("2026-01-14"))
+	first := b.published(t)
+	_, err := e.DB.Handle().ExecContext(t.Context(), `INSERT INTO analytics_refresh (gen, id, state, actor, reason, through, as_of, body, started_at, finished_at)
+		SELECT gen + 1, '00000000-0000-4000-8000-000000000001', 'building', actor, reason, through, as_of, body, started_at, 0 FROM analytics_refresh`)
+	require.NoError(t, err)
+	half := warehousetest.Marts(t, 1)
+	half.Months = half.Months[:3]
+	require.NoError(t, real.Load(t.Context(), first.Generation+1, half))
+	now, err := b.svc.Figures(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, first.Months(), now.Months(), "nobody sees half a generation")
+	b.published(t)
+	last := b.published(t)
+	require.EqualValues(t, 4, last.Generation)
+	left, err := real.Months(t.Context(), 2)
+	require.NoError(t, err)
+	require.Empty(t, left, "what was left over is gone")
+}
+
 func TestService_NeedsRates(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, govtest.New(t, schemas), nil, nil)

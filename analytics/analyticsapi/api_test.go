@@ -171,6 +171,21 @@ func TestAPI(t *testing.T) {
 	})
 }
 
+func TestAPI_RefusedGeneration(t *testing.T) {
+	t.Parallel()
+	each(t, func(b bench) {
+		b.ok("ops", "POST", "/facts", `{"facts":[{"source":"b","key":"1","kind":"subscription","tenant":"a","subscription":"s","amount":"5","currency":"USD","at":"2025-01-01"},
+			{"source":"b","key":"w","kind":"watermark","at":"2026-01-10"}]}`)
+		status, doc, raw := b.as("ops", "POST", "/refreshes", `{}`)
+		require.Equal(b, 409, status, raw)
+		require.Contains(b, doc["detail"], "no rate of USD", raw)
+		status, _, _ = b.as("finn", "GET", "/summary", "")
+		require.Equal(b, 404, status)
+		refreshes := items(b.ok("finn", "GET", "/refreshes", ""))
+		require.Equal(b, "refused", refreshes[0]["state"])
+	})
+}
+
 func TestAPI_Refusals(t *testing.T) {
 	t.Parallel()
 	each(t, func(b bench) {

@@ -52,6 +52,28 @@ func TestGenerate(t *testing.T) {
 		require.GreaterOrEqual(t, notes["idle"], 5)
 		require.GreaterOrEqual(t, notes["overdue"], 5)
 		require.GreaterOrEqual(t, notes["trial"], 5)
+		var subscriptions, rates []analytics.Fact
+		for _, f := range d.Facts {
+			f.Day = analytics.DayOf(f.At, time.UTC)
+			switch f.Kind {
+			case analytics.KindSubscription:
+				subscriptions = append(subscriptions, f)
+			case analytics.KindRate:
+				rates = append(rates, f)
+			}
+		}
+		m, err := analytics.Build("EUR", analytics.DayOf(day, time.UTC)-1, subscriptions, rates)
+		require.NoError(t, err)
+		sum := map[analytics.Line]int64{}
+		for _, r := range m.Months {
+			require.True(t, r.Closes())
+			for _, l := range analytics.MovementLines() {
+				sum[l] += r.Line(l)
+			}
+		}
+		for _, l := range analytics.MovementLines() {
+			require.NotZero(t, sum[l], "%s happens, on %s", l, day.Format(time.DateOnly))
+		}
 		keys := map[string]bool{}
 		for _, f := range d.Facts {
 			require.False(t, keys[f.Source+f.Key], f.Key)

@@ -127,7 +127,7 @@ type cause struct {
 }
 
 func (s *Service) planPage(ctx context.Context, c *compiled, p *Plan, page []governance.Tenant, mode Mode, why cause) error {
-	page = slices.DeleteFunc(page, func(t governance.Tenant) bool { return t.Status == governance.TenantClosed })
+	page = slices.DeleteFunc(slices.Clone(page), func(t governance.Tenant) bool { return t.Status == governance.TenantClosed }) // the caller's page is its cursor
 	sigs, err := s.signals(ctx, page, p.At)
 	if err != nil {
 		return err

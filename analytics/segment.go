@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -228,10 +227,4 @@ func (a account) value(d Day, rates *rateTable, month Month) (sum int64, active 
 		sum, active = sum+v, true
 	}
 	return sum, active, nil
-}
-
-func sortSegments(segments []Segment) {
-	slices.SortFunc(segments, func(a, b Segment) int {
-		return cmp.Or(strings.Compare(string(a.Tenant), string(b.Tenant)), strings.Compare(a.Subscription, b.Subscription), cmp.Compare(a.From, b.From))
-	})
 }

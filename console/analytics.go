@@ -19,8 +19,8 @@ const (
 	analyticsWrite = "analytics:write"
 )
 
-// Revenue is the pages of package analytics.
-func Revenue(svc *analytics.Service) Section {
+// Analytics is the pages of package analytics, called Revenue in the navigation.
+func Analytics(svc *analytics.Service) Section {
 	p := revenuePages{svc}
 	page := func(path string, fn func(c *Ctx) (View, error)) Route {
 		return Route{Pattern: "GET /revenue" + path, Permission: analyticsRead, Page: fn}

@@ -41,7 +41,7 @@ func newRevenueBench(t *testing.T) *revenueBench {
 	var err error
 	b.svc, err = analytics.New(b.Kernel, sqlwarehouse.New(b.DB), nil)
 	require.NoError(t, err)
-	b.section = Revenue(b.svc)
+	b.section = Analytics(b.svc)
 	b.h, err = New(&Options{Kernel: b.Kernel, Sections: []Section{b.section}})
 	require.NoError(t, err)
 	return b

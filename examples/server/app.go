@@ -1,0 +1,493 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/reevehq/reeve"
+	"github.com/reevehq/reeve/analytics"
+	"github.com/reevehq/reeve/console"
+	"github.com/reevehq/reeve/examples/server/product"
+	"github.com/reevehq/reeve/examples/server/product/productapi"
+	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/alerting"
+	"github.com/reevehq/reeve/governance/celrules"
+	"github.com/reevehq/reeve/governance/govapi"
+	"github.com/reevehq/reeve/governance/govauth"
+	"github.com/reevehq/reeve/governance/govauth/authapi"
+	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/govdb/opendb"
+	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/outgoing"
+	"github.com/reevehq/reeve/integrations"
+	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/recorder"
+	"github.com/reevehq/reeve/playbook"
+	"github.com/reevehq/reeve/retention"
+	"github.com/reevehq/reeve/retention/rulepack"
+	"github.com/reevehq/reeve/retention/sqlsource"
+)
+
+// appBase is where the product's own pages are.
+const appBase = "/app/"
+
+// app is the whole server, opened and wired, not yet serving.
+type app struct {
+	cfg     configuration
+	log     *slog.Logger
+	db      *govdb.DB
+	reeve   *reeve.Reeve
+	auth    *govauth.Service
+	product *product.Service
+	plugins *plugins
+	metrics *metrics
+	health  *health
+	api     huma.API
+	handler http.Handler
+	closers []func() error
+
+	tenantApp http.Handler // the product's own pages, without its guards
+}
+
+// openOptions are what demo and serve do not share.
+type openOptions struct {
+	demo     bool
+	policies []governance.Policy // instead of the standard ones with the same id
+}
+
+func newLogger(cfg configuration, w io.Writer) *slog.Logger {
+	level := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}[cfg.text("log_level")]
+	if cfg.text("log_format") == "json" {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// openDatabase opens the operational database that the settings name.
+func openDatabase(ctx context.Context, cfg configuration, log *slog.Logger) (*govdb.DB, error) {
+	dsn := cfg.text("database")
+	if dsn == "" {
+		if err := os.MkdirAll(cfg.text("data"), 0o700); err != nil {
+			return nil, fmt.Errorf("data folder: %w", err)
+		}
+		dsn = filepath.Join(cfg.text("data"), "reeve.db")
+	}
+	return opendb.Open(ctx, dsn, &opendb.Options{Schema: cfg.text("database_schema"), Logger: log})
+}
+
+func (c configuration) keysDir() string {
+	switch dir := c.text("keys"); {
+	case dir != "":
+		return dir
+	case c.text("database") == "":
+		return filepath.Join(c.text("data"), "keys")
+	}
+	return ""
+}
+
+// parts are the options of the library. What has to be there before the kernel is
+// handed in.
+func parts() *reeve.Options {
+	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
+}
+
+func schemas() []govdb.Schema {
+	return append(reeve.Schemas(parts()), govauth.Schema(), product.Schema(), serverSchema())
+}
+
+// open builds the server. On an error everything opened is closed again.
+func open(ctx context.Context, cfg configuration, log *slog.Logger, o openOptions) (_ *app, err error) {
+	a := &app{cfg: cfg, log: log, metrics: newMetrics()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if a.db, err = openDatabase(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	a.onClose(a.db.Close)
+	if cfg.yes("auto_migrate") {
+		err = govdb.Migrate(ctx, a.db, schemas()...)
+	} else {
+		err = govdb.CheckVersion(ctx, a.db, schemas()...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := a.build(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := a.install(ctx, o); err != nil {
+		return nil, err
+	}
+	return a, a.mount(o)
+}
+
+func (a *app) onClose(f func() error) { a.closers = append(a.closers, f) }
+
+func (a *app) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// build makes the services, from the keys up.
+func (a *app) build(ctx context.Context, o openOptions) error {
+	keys := secrets{a.db, a.cfg.keysDir()}
+	ledgerKey, err := keys.get(ctx, "ledger", func() (string, error) {
+		skey, _, err := ledger.GenerateKey(a.cfg.text("ledger_origin"))
+		return skey, err
+	})
+	if err != nil {
+		return err
+	}
+	sealKey, err := keys.bytes(ctx, "seal", 32)
+	if err != nil {
+		return err
+	}
+	linkKey, err := keys.bytes(ctx, "links", 32)
+	if err != nil {
+		return err
+	}
+	people, err := govauth.NewStore(a.db)
+	if err != nil {
+		return err
+	}
+	authorizer, err := govauth.NewAuthorizer(&govauth.AuthorizerOptions{OnError: func(permission string, faults []string) {
+		a.log.Error("authorization policy failed, denied", "permission", permission, "faults", strings.Join(faults, "; "))
+	}})
+	if err != nil {
+		return err
+	}
+	rules, err := celrules.New(nil)
+	if err != nil {
+		return err
+	}
+	client, err := a.outgoing(o)
+	if err != nil {
+		return err
+	}
+	notifiers, err := a.notifiers(client)
+	if err != nil {
+		return err
+	}
+	opts := parts()
+	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: ledgerKey, Rules: rules, Notifiers: notifiers,
+		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link}
+	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
+		return err
+	}
+	opts.Analytics.Reporting = a.cfg.text("reporting_currency")
+	*opts.Oversight = oversight.Options{Path: appBase, EndPath: appBase + "impersonation/end", Home: "/console/sessions", Insecure: !strings.HasPrefix(a.cfg.text("public_url"), "https://"),
+		Targets: func(ctx context.Context, tenant governance.TenantID, user string) (governance.Actor, error) {
+			return a.product.Target(ctx, tenant, user)
+		}}
+	opts.Impersonation = &console.OversightOptions{App: appBase, Users: func(ctx context.Context, t governance.TenantID) ([]console.Option, error) {
+		return a.product.Choices(ctx, t)
+	}}
+	if opts.Recordings, err = recorder.OpenDir(filepath.Join(a.cfg.text("data"), "recordings")); err != nil {
+		return err
+	}
+	if a.plugins, err = newPlugins(a, o.demo); err != nil {
+		return err
+	}
+	a.onClose(func() error { a.plugins.host.Close(); return nil })
+	sealer, err := integrations.NewSealer(sealKey)
+	if err != nil {
+		return err
+	}
+	*opts.Integrations = integrations.Options{Sealer: sealer, Client: client, PlainHTTP: o.demo, Connect: integrations.Configured(a.plugins.connect), Descriptors: a.plugins.descriptors, Logger: a.log}
+	if a.reeve, err = reeve.New(a.db, opts); err != nil {
+		return err
+	}
+	secure := strings.HasPrefix(a.cfg.text("public_url"), "https://")
+	if a.auth, err = govauth.New(a.reeve.Kernel, people, &govauth.Options{Secure: secure, LinkURL: func(token string) string {
+		return a.cfg.text("public_url") + "/console/signin/" + url.PathEscape(token)
+	}}); err != nil {
+		return err
+	}
+	exports, err := recorder.OpenDir(filepath.Join(a.cfg.text("data"), "exports"))
+	if err != nil {
+		return err
+	}
+	plans := product.DefaultPlans()
+	if o.demo {
+		plans = demoPlans()
+	}
+	a.product, err = product.New(a.reeve.Kernel, &product.Options{Blobs: exports, LinkKey: linkKey, OnPlanChange: a.planFact, Plans: plans})
+	return err
+}
+
+// link is the address of a thing in the console, for alerts.
+func (a *app) link(kind, id string) string {
+	paths := map[string]string{"approval": "/approvals/", "record": "/ledger/", "tenant": "/tenants/", "session": "/sessions/", "playbook_run": "/playbooks/runs/",
+		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#"}
+	p, ok := paths[kind]
+	if !ok {
+		return ""
+	}
+	return a.cfg.text("public_url") + "/console" + p + url.PathEscape(id)
+}
+
+// outgoing is the one client that calls the world.
+func (a *app) outgoing(o openOptions) (*http.Client, error) {
+	prefixes, ports, err := parseAllow(a.cfg.text("allow_outgoing"))
+	if err != nil {
+		return nil, err
+	}
+	var allow []outgoing.Allowed
+	for i, p := range prefixes {
+		allow = append(allow, outgoing.Allowed{Prefix: p, Ports: []uint16{ports[i]}})
+	}
+	if o.demo { // its receiver and vendors listen on this machine
+		allow = append(allow, outgoing.Loopback()...)
+	}
+	return outgoing.New(&outgoing.Options{Allow: allow}), nil
+}
+
+func (a *app) notifiers(client *http.Client) ([]governance.Notifier, error) {
+	var out []governance.Notifier
+	var errs []error
+	add := func(n governance.Notifier, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		out = append(out, n)
+	}
+	o := &alerting.Options{Client: client}
+	if v := a.cfg.text("notify_webhook"); v != "" {
+		add(alerting.NewWebhook(v, []byte(a.cfg.text("notify_webhook_secret")), o))
+	}
+	if v := a.cfg.text("notify_slack"); v != "" {
+		add(alerting.NewSlack(v, o))
+	}
+	if v := a.cfg.text("notify_pagerduty"); v != "" {
+		add(alerting.NewPagerDuty(v, a.cfg.text("public_url"), "", o))
+	}
+	return out, errors.Join(errs...)
+}
+
+// planFact tells analytics of a plan change in the commit that makes it, on the
+// subscription that billing told of.
+func (a *app) planFact(ctx context.Context, tx *governance.Tx, id governance.Identity, c product.PlanChanged) error {
+	subscription := string(c.Tenant)
+	known, err := a.reeve.Analytics.Facts(ctx, analytics.FactFilter{Tenant: c.Tenant, Kind: analytics.KindSubscription, Limit: 50})
+	if err != nil {
+		return err
+	}
+	for _, f := range known {
+		if !f.Cancelled {
+			subscription = f.Subscription
+			break
+		}
+	}
+	return a.reeve.Analytics.IngestTx(ctx, tx, id, []analytics.Fact{{
+		Source: "product", Key: "plan/" + string(c.Tenant) + "/" + c.At.UTC().Format(time.RFC3339Nano), Kind: analytics.KindSubscription, Tenant: c.Tenant,
+		Subscription: subscription, Plan: c.To, Quantity: c.Seats, Amount: c.After.Minor, Currency: c.After.Currency, At: c.At,
+	}}, nil)
+}
+
+// install stores what a new database starts with; it leaves what people changed.
+func (a *app) install(ctx context.Context, o openOptions) error {
+	k := a.reeve.Kernel
+	standard := append(append(a.reeve.Policies(), govauth.Policies()...), o.policies...)
+	byID := map[string]governance.Policy{}
+	var order []string
+	for _, p := range standard {
+		if _, have := byID[p.ID]; !have {
+			order = append(order, p.ID)
+		}
+		byID[p.ID] = p
+	}
+	var ps []governance.Policy
+	for _, id := range order {
+		p := byID[id]
+		if o.demo && p.Require != nil { // its keys are personal, and scripts vote with them
+			r := *p.Require
+			r.PersonalKey = true
+			p.Require = &r
+		}
+		ps = append(ps, p)
+	}
+	if err := k.InstallPolicies(ctx, ps...); err != nil {
+		return err
+	}
+	rules, err := rulepack.Rules()
+	if err != nil {
+		return err
+	}
+	if err := a.reeve.Retention.Install(ctx, rules, nil); err != nil {
+		return err
+	}
+	skipped, err := a.reeve.Playbook.InstallShipped(ctx)
+	if err != nil {
+		return err
+	}
+	if len(skipped) > 0 {
+		a.log.Warn("playbooks left out", "names", strings.Join(skipped, ", "))
+	}
+	if err := a.product.Install(ctx); err != nil {
+		return err
+	}
+	return a.hostSource(ctx)
+}
+
+// hostSource puts the host's database under retention when the settings name one.
+func (a *app) hostSource(ctx context.Context) error {
+	dsn, file := a.cfg.text("host_database"), a.cfg.text("host_mapping")
+	if dsn == "" {
+		return nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("mapping of the host database: %w", err)
+	}
+	ms, err := sqlsource.Load(b)
+	if err != nil {
+		return fmt.Errorf("mapping of the host database %s: %w", file, err)
+	}
+	db, err := openHost(ctx, dsn, "")
+	if err != nil {
+		return err
+	}
+	a.onClose(db.Close)
+	return a.addSources(ctx, db, ms)
+}
+
+func (a *app) addSources(ctx context.Context, db *sql.DB, ms []sqlsource.Mapping) error {
+	for _, m := range ms {
+		src, err := sqlsource.New(ctx, db, m, nil)
+		if err != nil {
+			return err
+		}
+		if err := a.reeve.Retention.AddSource(ctx, src); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openHost opens a database that is not ours, with nothing of ours around it.
+func openHost(ctx context.Context, dsn, schema string) (*sql.DB, error) {
+	h, err := opendb.Open(ctx, dsn, &opendb.Options{Schema: schema, MaxConns: 10})
+	if err != nil {
+		return nil, fmt.Errorf("host database: %w", err)
+	}
+	return h.Handle().DB, nil
+}
+
+// newAPI is the HTTP API with every operation on it.
+func (a *app) newAPI(mux *http.ServeMux) huma.API {
+	c := huma.DefaultConfig("Reeve", "1.0.0")
+	c.Info.Description = "Govern and grow a SaaS product: guarded actions, approvals, ledger, retention, oversight, analytics, playbooks and integrations."
+	c.Servers = []*huma.Server{{URL: "/v1"}}
+	c.DocsPath, c.SchemasPath = "", ""
+	c.CreateHooks = nil // no $schema links in answers
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer", Description: "An API key"}}
+	api := humago.NewWithPrefix(mux, "/v1", c)
+	a.reeve.Register(api)
+	authapi.Register(api, a.auth)
+	productapi.Register(api, a.product)
+	return api
+}
+
+// mount builds the handler: API, console, the product's own pages, health.
+func (a *app) mount(o openOptions) error {
+	mux := http.NewServeMux()
+	apiMux := http.NewServeMux()
+	a.api = a.newAPI(apiMux)
+	mux.Handle("/v1/", a.auth.Middleware(apiMux))
+	reference := govapi.Reference(a.api, "/docs")
+	mux.Handle("GET /docs", reference)
+	mux.Handle("GET /docs.css", reference)
+
+	sections := append(a.reeve.Sections(), product.Section(a.product), console.Users(a.auth), console.SignIn(a.auth))
+	flash, err := secrets{a.db, a.cfg.keysDir()}.bytes(context.Background(), "flash", 32)
+	if err != nil {
+		return err
+	}
+	pages, err := console.New(&console.Options{Kernel: a.reeve.Kernel, Sections: sections, Logger: a.log, Secret: flash, Stories: o.demo})
+	if err != nil {
+		return err
+	}
+	mux.Handle("/console/", a.auth.Middleware(pages))
+	mux.Handle("/console", http.RedirectHandler("/console/", http.StatusSeeOther))
+
+	if a.tenantApp, err = product.NewApp(a.product, appBase, a.reeve.Oversight.EndPath()); err != nil {
+		return err
+	}
+	guard := http.NewCrossOriginProtection()
+	mux.Handle(appBase, guard.Handler(a.auth.Middleware(a.reeve.Oversight.Middleware(a.reeve.Recorder.Middleware(a.tenantApp)))))
+
+	a.health = &health{ready: func(ctx context.Context) error { return a.db.Read().PingContext(ctx) }}
+	mux.HandleFunc("GET /livez", a.health.livez)
+	mux.HandleFunc("GET /readyz", a.health.readyz)
+	mux.Handle("GET /metrics", a.metrics.handler())
+	mux.Handle("GET /{$}", http.RedirectHandler("/console/", http.StatusSeeOther))
+	a.metrics.gauge("reeve_approvals_pending", "Held actions that wait for people.", func(ctx context.Context) (float64, error) {
+		as, err := a.reeve.Kernel.Approvals(ctx, governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})
+		return float64(len(as)), err
+	})
+	a.metrics.gauge("reeve_delivery_lag_seconds", "Age of the oldest delivery that waits, over all targets.", func(ctx context.Context) (float64, error) {
+		lags, err := a.reeve.Integrations.Lags(ctx)
+		worst := 0.0
+		for _, l := range lags {
+			worst = max(worst, l.Oldest.Seconds())
+		}
+		return worst, err
+	})
+	a.handler = observe(a.log, a.metrics, mux)
+	return nil
+}
+
+// listen opens the socket; an address with port 0 gets a free one, and public_url
+// follows when it was not set.
+func (a *app) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", a.cfg.text("listen"))
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", a.cfg.text("listen"), err)
+	}
+	if a.cfg.source["public_url"] == "default" {
+		a.cfg.values["public_url"] = "http://" + l.Addr().String()
+	}
+	return l, nil
+}
+
+// run serves on l and does the background work until ctx ends.
+func (a *app) run(ctx context.Context, l net.Listener) error {
+	// Background work goes on while running requests finish: a request may wait for it.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	done := make(chan error, 1)
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() {
+		err := a.reeve.Run(work)
+		if err != nil {
+			fail(err)
+		}
+		done <- err
+	}()
+	err := listenAndServe(serving, l, a.handler, a.health, a.cfg.duration("shutdown_grace"), a.log)
+	stop()
+	return errors.Join(err, <-done, a.auth.Flush(context.WithoutCancel(ctx)))
+}

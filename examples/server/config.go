@@ -1,0 +1,245 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/reevehq/reeve/governance/govdb/opendb"
+)
+
+// setting is one key of the configuration. What is not in the table is an error.
+type setting struct {
+	key, standard, doc string
+	secret             bool
+	check              func(v string) error
+}
+
+var settings = []setting{
+	{key: "listen", standard: "127.0.0.1:8080", doc: "address to listen on", check: checkListen},
+	{key: "public_url", doc: "address that people reach the server at; default http://<listen>", check: checkURL},
+	{key: "data", standard: "reeve-data", doc: "folder of the embedded database, keys, exports and recordings", check: notEmpty},
+	{key: "database", doc: "postgres://… DSN; empty is SQLite in the data folder", secret: true, check: checkDSN},
+	{key: "database_schema", doc: "PostgreSQL schema; default the role's search_path"},
+	{key: "keys", doc: "folder of the signing keys, shared by all servers; default <data>/keys on SQLite, the database itself on PostgreSQL"},
+	{key: "plugins", doc: "connector programs, as name=path#sha256, comma-separated", check: func(v string) error { _, err := parsePlugins(v); return err }},
+	{key: "host_database", doc: "path or postgres://… DSN of the database under retention", secret: true},
+	{key: "host_mapping", doc: "YAML file that maps its tables"},
+	{key: "auto_migrate", standard: "true", doc: "bring the tables up to date at start; false only checks them", check: checkBool},
+	{key: "ledger_origin", standard: "reeve.local", doc: "name of the ledger, first line of its checkpoints", check: notEmpty},
+	{key: "log_level", standard: "info", doc: "debug, info, warn or error", check: oneOf("debug", "info", "warn", "error")},
+	{key: "log_format", standard: "text", doc: "text or json, on stderr", check: oneOf("text", "json")},
+	{key: "reporting_currency", standard: "EUR", doc: "currency of MRR and ARR", check: oneOf("EUR", "USD", "GBP")},
+	{key: "allow_outgoing", doc: "comma-separated prefix:port exceptions to the guard of outgoing calls, such as 127.0.0.0/8:9000", check: checkAllow},
+	{key: "notify_webhook", doc: "https address that alerts are posted to as JSON", check: checkURL},
+	{key: "notify_webhook_secret", doc: "key that signs them", secret: true},
+	{key: "notify_slack", doc: "Slack incoming webhook for alerts", secret: true, check: checkURL},
+	{key: "notify_pagerduty", doc: "PagerDuty Events v2 routing key for critical alerts", secret: true},
+	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
+}
+
+func notEmpty(v string) error {
+	if v == "" {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func checkBool(v string) error {
+	if _, err := strconv.ParseBool(v); err != nil {
+		return errors.New("is neither true nor false")
+	}
+	return nil
+}
+
+func checkDuration(v string) error {
+	if d, err := time.ParseDuration(v); err != nil || d < 0 {
+		return errors.New("is not a duration such as 15s")
+	}
+	return nil
+}
+
+func oneOf(want ...string) func(string) error {
+	return func(v string) error {
+		if slices.Contains(want, v) {
+			return nil
+		}
+		return fmt.Errorf("is not one of %s", strings.Join(want, ", "))
+	}
+}
+
+func checkListen(v string) error {
+	host, port, ok := strings.Cut(v, ":")
+	if i := strings.LastIndex(v, ":"); i > 0 {
+		host, port = v[:i], v[i+1:]
+	}
+	if n, err := strconv.Atoi(port); !ok || err != nil || n < 0 || n > 65535 || host == "" {
+		return errors.New("is not host:port")
+	}
+	return nil
+}
+
+func checkURL(v string) error {
+	if v == "" {
+		return nil
+	}
+	if u, err := url.Parse(v); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("is not an http or https address")
+	}
+	return nil
+}
+
+func checkDSN(v string) error {
+	if v != "" && !opendb.IsPostgres(v) {
+		return errors.New("is neither empty nor postgres://…")
+	}
+	return nil
+}
+
+func checkAllow(v string) error {
+	_, _, err := parseAllow(v)
+	return err
+}
+
+// parseAllow reads the exceptions of the outgoing guard.
+func parseAllow(v string) (prefixes []netip.Prefix, ports []uint16, err error) {
+	for _, item := range strings.Split(v, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		i := strings.LastIndex(item, ":")
+		if i < 0 {
+			return nil, nil, fmt.Errorf("%q is not prefix:port", item)
+		}
+		p, err := netip.ParsePrefix(item[:i])
+		if err != nil {
+			return nil, nil, fmt.Errorf("%q is not prefix:port", item)
+		}
+		n, err := strconv.ParseUint(item[i+1:], 10, 16)
+		if err != nil || n == 0 {
+			return nil, nil, fmt.Errorf("%q is not prefix:port", item)
+		}
+		prefixes, ports = append(prefixes, p), append(ports, uint16(n))
+	}
+	return prefixes, ports, nil
+}
+
+// configuration is the merged settings, with where each value came from.
+type configuration struct {
+	values map[string]string
+	source map[string]string
+}
+
+func (c configuration) text(key string) string { return c.values[key] }
+
+func (c configuration) yes(key string) bool {
+	b, err := strconv.ParseBool(c.values[key])
+	return err == nil && b
+}
+
+func (c configuration) duration(key string) time.Duration {
+	d, err := time.ParseDuration(c.values[key])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// envName is the environment variable of a key.
+func envName(key string) string { return "REEVE_" + strings.ToUpper(key) }
+
+// loadConfig merges defaults, then the file, then the environment, then flags.
+// Every fault is named, all of them at once.
+func loadConfig(path string, environ []string, flags map[string]string) (configuration, error) {
+	k := koanf.New(".")
+	c := configuration{values: map[string]string{}, source: map[string]string{}}
+	var errs []error
+	layer := func(name string, values map[string]any) {
+		for key, v := range values {
+			i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+			if i < 0 {
+				errs = append(errs, fmt.Errorf("%s: %q is not a setting", name, key))
+				continue
+			}
+			switch v.(type) {
+			case string, bool, int, int64, uint64, float64:
+				c.source[key] = name
+			default:
+				errs = append(errs, fmt.Errorf("%s: %s is not a single value", name, key))
+				delete(values, key)
+			}
+		}
+		if err := k.Load(confmap.Provider(values, "."), nil); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	standard := map[string]any{}
+	for _, s := range settings {
+		standard[s.key] = s.standard
+	}
+	layer("default", standard)
+	if path != "" {
+		f := koanf.New(".")
+		if err := f.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return c, fmt.Errorf("configuration file %s: %w", path, err)
+		}
+		layer("file "+path, f.Raw())
+	}
+	env := map[string]any{}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if rest, ok := strings.CutPrefix(name, "REEVE_"); ok && !strings.HasPrefix(rest, "TEST_") && !strings.HasPrefix(rest, "PLUGIN_") {
+			env[strings.ToLower(rest)] = value
+		}
+	}
+	layer("environment", env)
+	given := map[string]any{}
+	for key, v := range flags {
+		given[key] = v
+	}
+	layer("flag", given)
+	for _, s := range settings {
+		v := k.String(s.key)
+		c.values[s.key] = v
+		if s.check != nil {
+			if err := s.check(v); err != nil {
+				errs = append(errs, fmt.Errorf("%s (from %s): %w", s.key, c.source[s.key], err))
+			}
+		}
+	}
+	if c.values["public_url"] == "" {
+		c.values["public_url"] = "http://" + c.values["listen"]
+	}
+	return c, errors.Join(errs...)
+}
+
+// print shows every value with its source; secrets are masked.
+func (c configuration) print(w io.Writer) {
+	for _, s := range settings {
+		v := c.values[s.key]
+		if s.secret && v != "" {
+			v = "********"
+		}
+		_, _ = fmt.Fprintf(w, "%-22s %-36q # %s; %s (%s)\n", s.key+":", v, c.source[s.key], s.doc, envName(s.key))
+	}
+}
+
+func settingKeys() []string {
+	keys := map[string]bool{}
+	for _, s := range settings {
+		keys[s.key] = true
+	}
+	return slices.Sorted(maps.Keys(keys))
+}

@@ -1,0 +1,204 @@
+// Command server is the reference server of Reeve, made only of the library.
+//
+//	server demo                 a console with two years of made-up history
+//	server serve                the same server, empty
+//	server migrate [sql]        bring the tables up to date, or print the SQL
+//	server ledger verify        recompute the ledger and compare
+//	server plugin list          the connectors and their processes
+//	server config check|print   the settings and where each came from
+//
+// Data goes to stdout, talk to stderr. It exits with 0 when all went well, 1 when it
+// failed, 2 when it was called wrongly, 3 when a check found problems.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitProblems = 3
+)
+
+// usageError is a call that cannot be meant; hint says what would be right.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// errProblems says that a check ran and found something.
+var errProblems = errors.New("problems were found")
+
+type commandLine struct {
+	Config string            `help:"Settings in YAML." type:"path" placeholder:"FILE"`
+	Set    map[string]string `help:"A setting, as key=value." placeholder:"KEY=VALUE"`
+
+	Demo struct {
+		Listen string `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+		Data   string `help:"Folder to keep; an existing one is used as it is. Default: a new one that is removed at the end." placeholder:"DIR"`
+		JSON   bool   `name:"json" help:"Print one line of JSON with addresses and keys once ready."`
+		Seed   uint64 `help:"Seed of the made-up data." default:"7"`
+	} `cmd:"" help:"Run with made-up data: tenants, two years of billing, a host database, approvals waiting."`
+	Serve struct {
+		Listen string `help:"Address to listen on." placeholder:"HOST:PORT"`
+		Data   string `help:"Folder of the embedded database." placeholder:"DIR"`
+	} `cmd:"" help:"Run the server."`
+	Migrate struct {
+		Up  struct{} `cmd:"" default:"1" help:"Bring the tables up to date."`
+		SQL struct {
+			Postgres bool `help:"For PostgreSQL; default SQLite."`
+		} `cmd:"" name:"sql" help:"Print the migrations."`
+	} `cmd:"" help:"Work on the tables."`
+	Ledger struct {
+		Verify struct{} `cmd:"" help:"Recompute the ledger and compare."`
+	} `cmd:"" help:"Work on the ledger."`
+	Plugin struct {
+		List struct{} `cmd:"" help:"List the connectors."`
+	} `cmd:"" help:"Work on the connectors."`
+	Conf struct {
+		Check struct{} `cmd:"" help:"Check the settings."`
+		Print struct{} `cmd:"" help:"Print the settings and where each came from; secrets are masked."`
+	} `cmd:"" name:"config" help:"Work on the settings."`
+	Version struct{} `cmd:"" help:"Print the version."`
+}
+
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	if code, done := servePlugin(args); done {
+		return code
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := execute(ctx, args, environ, stdout, stderr)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errProblems):
+		return exitProblems
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintf(stderr, "server: error: %v\n", usage.err)
+		if usage.hint != "" {
+			_, _ = fmt.Fprintf(stderr, "server: hint: %s\n", usage.hint)
+		}
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(stderr, "server: error: %v\n", err)
+	if hint := hintFor(err); hint != "" {
+		_, _ = fmt.Fprintf(stderr, "server: hint: %s\n", hint)
+	}
+	return exitFailed
+}
+
+// helpExit carries kong's wish to end after it printed the help.
+type helpExit int
+
+func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writer) (err error) {
+	var cl commandLine
+	parser, err := kong.New(&cl, kong.Name("server"), kong.Description("The reference server of Reeve."), kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(code int) { panic(helpExit(code)) }))
+	if err != nil {
+		return fmt.Errorf("command line: %w", err)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if _, help := p.(helpExit); !help {
+				panic(p)
+			}
+			err = nil
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		return &usageError{err, "server --help lists the commands"}
+	}
+	flags := map[string]string{}
+	for k, v := range cl.Set {
+		flags[k] = v
+	}
+	if cl.Serve.Listen != "" {
+		flags["listen"] = cl.Serve.Listen
+	}
+	if cl.Serve.Data != "" {
+		flags["data"] = cl.Serve.Data
+	}
+	command := kctx.Command()
+	if command == "version" {
+		return printVersion(stdout)
+	}
+	if command == "demo" {
+		flags["listen"] = cl.Demo.Listen
+		if cl.Demo.Data != "" {
+			flags["data"] = cl.Demo.Data
+		}
+	}
+	cfg, err := loadConfig(cl.Config, environ, flags)
+	if command == "config check" {
+		return checkConfig(err, stdout)
+	}
+	if err != nil {
+		return &usageError{err, "server config print shows the settings; known keys are " + fmt.Sprint(settingKeys())}
+	}
+	switch command {
+	case "demo":
+		return demo(ctx, cfg, demoOptions{JSON: cl.Demo.JSON, Seed: cl.Demo.Seed, Keep: cl.Demo.Data != ""}, stdout, stderr)
+	case "serve":
+		return runServer(ctx, cfg, stdout, stderr)
+	case "migrate up":
+		return migrateUp(ctx, cfg, stdout)
+	case "migrate sql":
+		return migrateSQL(cfg, cl.Migrate.SQL.Postgres, stdout)
+	case "ledger verify":
+		return verifyLedger(ctx, cfg, stdout)
+	case "plugin list":
+		return listPlugins(ctx, cfg, stdout)
+	case "config print":
+		cfg.print(stdout)
+		return nil
+	}
+	return &usageError{fmt.Errorf("unknown command %q", command), "server --help lists the commands"}
+}
+
+func checkConfig(problem error, stdout io.Writer) error {
+	if problem == nil {
+		_, err := fmt.Fprintln(stdout, "The settings are valid.")
+		return err
+	}
+	_, _ = fmt.Fprintln(stdout, problem)
+	return errProblems
+}
+
+func printVersion(stdout io.Writer) error {
+	version, revision := "devel", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" && info.Main.Version != "(devel)" {
+			version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = " " + s.Value
+			}
+		}
+	}
+	_, err := fmt.Fprintf(stdout, "reeve server %s%s\n", version, revision)
+	return err
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/ledger"
+)
+
+// hintFor says what to do about an error that its text does not explain.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, govdb.ErrSchemaVersion):
+		return "run server migrate with the same settings, or set auto_migrate=true"
+	case strings.Contains(err.Error(), "address already in use"):
+		return "another program listens there; choose one with --listen 127.0.0.1:PORT"
+	}
+	return ""
+}
+
+func migrateUp(ctx context.Context, cfg configuration, stdout io.Writer) error {
+	db, err := openDatabase(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if err := govdb.Migrate(ctx, db, schemas()...); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "The tables are up to date.")
+	return err
+}
+
+func migrateSQL(cfg configuration, postgres bool, stdout io.Writer) error {
+	return govdb.WriteSQL(stdout, postgres || cfg.text("database") != "", schemas()...)
+}
+
+func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
+	log := slog.New(slog.DiscardHandler)
+	db, err := openDatabase(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if err := govdb.CheckVersion(ctx, db, schemas()...); err != nil {
+		return err
+	}
+	key, err := secrets{db, cfg.keysDir()}.get(ctx, "ledger", func() (string, error) { return "", errors.New("there is no signing key here") })
+	if err != nil {
+		return err
+	}
+	l, err := ledger.New(db, key, nil)
+	if err != nil {
+		return err
+	}
+	rep, err := l.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(stdout, "%d records, %d checkpoints, %d waiting to be sealed, signed by %s\n", rep.Records, rep.Checkpoints, rep.Unsealed, l.Origin())
+	if len(rep.Problems) == 0 {
+		_, err := fmt.Fprintln(stdout, "Everything stored is as it was signed.")
+		return err
+	}
+	for _, p := range rep.Problems {
+		_, _ = fmt.Fprintln(stdout, "problem:", p)
+	}
+	return errProblems
+}
+
+// runServer runs the server. On a new database it prints the link by which the first
+// super admin signs in.
+func runServer(ctx context.Context, cfg configuration, stdout, stderr io.Writer) error {
+	log := newLogger(cfg, stderr)
+	a, err := open(ctx, cfg, log, openOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := a.close(); err != nil {
+			log.Error("close", "error", err)
+		}
+	}()
+	l, err := a.listen()
+	if err != nil {
+		return err
+	}
+	first, err := a.auth.Setup(ctx, "First administrator", "admin@localhost")
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	_, _ = fmt.Fprintf(stdout, "Reeve listens on %s\n", a.cfg.text("public_url"))
+	if first != nil {
+		_, _ = fmt.Fprintf(stdout, "First sign-in, once, until %s, from this machine:\n%s\n", first.ExpiresAt.Format("15:04 MST"), first.URL)
+	}
+	if a.cfg.keysDir() == "" {
+		log.Info("signing keys are kept in the database; set keys to a folder that all servers share to keep them apart")
+	}
+	if err := a.run(ctx, l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -259,6 +259,20 @@ func TestBuild_Lines(t *testing.T) {
 	})
 }
 
+func TestRetention_Ratios(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ now, start, want int64 }{{29, 50, 5800}, {1, 3, 3333}, {2, 3, 6666}, {90_071_992_547_409_93, 90_071_992_547_409_93, 10_000}, {1 << 60, 1<<60 + 1, 9999}} {
+		v, ok := (&analytics.Retention{Start: c.start, Now: c.now}).NRR()
+		require.True(t, ok)
+		require.Equal(t, c.want, v, "%d of %d", c.now, c.start)
+	}
+	var none *analytics.Retention
+	_, ok := none.NRR()
+	require.False(t, ok)
+	_, ok = (&analytics.Retention{}).GRR()
+	require.False(t, ok, "nothing divided by nothing")
+}
+
 func TestConvert(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -3,6 +3,8 @@ package analytics
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/reevehq/reeve/governance"
@@ -64,12 +66,17 @@ func (r *Retention) GRR() (basis int64, ok bool) {
 }
 
 // ratio is a/b in hundredths of a percent, rounded down: a figure never looks better
-// than it is.
-func ratio(a, b int64) (int64, bool) {
+// than it is. ok is false where the division means nothing.
+func ratio(a, b int64) (basis int64, ok bool) {
 	if b <= 0 || a < 0 {
 		return 0, false
 	}
-	return int64(float64(a) / float64(b) * 10_000), true
+	hi, lo := bits.Mul64(uint64(a), 10_000)
+	if hi >= uint64(b) {
+		return 0, false
+	}
+	q, _ := bits.Div64(hi, lo, uint64(b))
+	return int64(min(q, math.MaxInt64)), true
 }
 
 // Basis says what a cohort is made of.

@@ -19,7 +19,7 @@ import (
 // Options tunes a Service. The zero value is ready to use.
 type Options struct {
 	Reporting string         // currency of the figures; default EUR
-	Zone      *time.Location // in which days begin and end; default UTC
+	Zone      *time.Location // in which days begin and end; default UTC; facts keep the day they were given
 	Daily     string         // cron of the daily refresh in Zone; default "15 2 * * *"
 }
 

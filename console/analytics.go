@@ -36,9 +36,10 @@ func Analytics(svc *analytics.Service) Section {
 			{Pattern: "GET /revenue/import", Permission: analyticsWrite, Page: p.importForm},
 			{Pattern: "POST /revenue/import", Permission: analyticsWrite, Post: p.importCSV, Back: p.importForm, MaxBody: analytics.MaxCSV + 1<<20},
 		},
-		Home:    []HomeCard{{Permission: analyticsRead, Lead: []string{"finance_viewer"}, Order: 20, Load: p.card}},
-		Tenant:  []TenantTab{{Slug: "revenue", Title: "Revenue", Permission: analyticsRead, Order: 20, Load: p.tenantTab}},
-		Stories: revenueStories(),
+		Home:     []HomeCard{{Permission: analyticsRead, Lead: []string{"finance_viewer"}, Order: 20, Load: p.card}},
+		Tenant:   []TenantTab{{Slug: "revenue", Title: "Revenue", Permission: analyticsRead, Order: 20, Load: p.tenantTab}},
+		Timeline: []TimelineSource{{Permission: analyticsRead, Load: p.timeline}},
+		Stories:  revenueStories(),
 	}
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -264,6 +265,34 @@ func (p revenuePages) card(c *Ctx) (Card, error) {
 	card.Stats = []Stat{arr, ratioStat("NRR", s.NRR, "", "/revenue/retention"), {Label: "Customers", Value: FormatInt(int64(s.Logos))}}
 	card.Note = "Data through " + dayText(f.Through)
 	return card, nil
+}
+
+// timeline tells what a tenant did to its MRR; currency rates are nothing it did.
+func (p revenuePages) timeline(ctx context.Context, id governance.TenantID, limit int) ([]TimelineItem, error) {
+	f, err := p.svc.Figures(ctx)
+	if errors.Is(err, governance.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, ms, err := f.TenantMonths(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var out []TimelineItem
+	for _, m := range slices.Backward(ms) {
+		if m.Line == analytics.LineFX || len(out) == limit {
+			continue
+		}
+		item := TimelineItem{At: m.Day.Start(p.svc.Zone()), Icon: "revenue", Tone: ToneOK, Title: "MRR: " + strings.ToLower(lineText(m.Line)) + " of " + FormatMoney(minor(f.Reporting, m.Delta)),
+			Text: m.Subscription + ": " + FormatMoney(m.Before) + " → " + FormatMoney(m.After), Href: drillPath(string(m.Line), m.Day.Month(), "tenant", string(id))}
+		if m.Delta < 0 {
+			item.Tone = ToneWarn
+		}
+		out = append(out, item)
+	}
+	return out, nil
 }
 
 type signalView struct {

@@ -169,6 +169,9 @@ func TestRevenue_Journey(t *testing.T) {
 	for i, v := range d.Tenants {
 		if i%40 == 0 {
 			requireMarkup(t, kim.get("/tenants/"+v.ID+"/revenue", http.StatusOK).body)
+			if v.Status != governance.TenantTrial {
+				require.Contains(t, kim.get("/tenants/"+v.ID, http.StatusOK).body, "MRR: new of €")
+			}
 		}
 	}
 	for _, path := range []string{"/revenue/drill", "/revenue/drill?metric=luck&month=2025-01", "/revenue/drill?metric=new&month=1900-01", "/revenue/drill?metric=new&month=2025-06&day=x",

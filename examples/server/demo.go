@@ -349,7 +349,7 @@ func receiver(secret *hookSecret, log *slog.Logger) http.Handler {
 
 func (d *demonstration) targetInputs() map[string]integrations.TargetInput {
 	conn := func(kind integrations.Kind, name string) integrations.TargetInput {
-		return integrations.TargetInput{Name: name, Kind: kind, Connector: "sandbox-" + string(kind), Config: map[string]string{"url": d.vendors[string(kind)]}, Secrets: map[string]string{"token": d.token}}
+		return integrations.TargetInput{Name: name, Kind: kind, Connector: "sandbox-" + string(kind), Events: []string{"tenant.*", "entitlement.*"}, Config: map[string]string{"url": d.vendors[string(kind)]}, Secrets: map[string]string{"token": d.token}}
 	}
 	return map[string]integrations.TargetInput{
 		"crm": conn(integrations.CRM, "crm"), "billing": conn(integrations.Billing, "billing"), "ticketing": conn(integrations.Ticketing, "helpdesk"),

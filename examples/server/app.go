@@ -430,7 +430,7 @@ func (a *app) mount(o openOptions) error {
 		return err
 	}
 	mux.Handle("/console/", a.auth.Middleware(pages))
-	mux.Handle("/console", http.RedirectHandler("/console/", http.StatusSeeOther))
+	mux.Handle("/console", a.auth.Middleware(pages))
 
 	if a.tenantApp, err = product.NewApp(a.product, appBase, a.reeve.Oversight.EndPath()); err != nil {
 		return err
@@ -442,7 +442,7 @@ func (a *app) mount(o openOptions) error {
 	mux.HandleFunc("GET /livez", a.health.livez)
 	mux.HandleFunc("GET /readyz", a.health.readyz)
 	mux.Handle("GET /metrics", a.metrics.handler())
-	mux.Handle("GET /{$}", http.RedirectHandler("/console/", http.StatusSeeOther))
+	mux.Handle("GET /{$}", http.RedirectHandler("/console", http.StatusSeeOther))
 	a.metrics.gauge("reeve_approvals_pending", "Held actions that wait for people.", func(ctx context.Context) (float64, error) {
 		as, err := a.reeve.Kernel.Approvals(ctx, governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})
 		return float64(len(as)), err

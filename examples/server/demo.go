@@ -257,7 +257,7 @@ func (d *demonstration) people(ctx context.Context) error {
 }
 
 func (d *demonstration) ready(ctx context.Context) (demoReady, error) {
-	r := demoReady{ConsoleURL: d.app.cfg.text("public_url") + "/console/", APIURL: d.app.cfg.text("public_url") + "/v1", Keys: map[string]string{}}
+	r := demoReady{ConsoleURL: d.app.cfg.text("public_url") + "/console", APIURL: d.app.cfg.text("public_url") + "/v1", Keys: map[string]string{}}
 	b, err := os.ReadFile(d.keyFile())
 	if err != nil {
 		return r, fmt.Errorf("keys of the demo: %w", err)

@@ -458,3 +458,29 @@ func TestScanDue(t *testing.T) {
 	require.Equal(t, "schedule", bs[0].Trigger)
 	require.Len(t, r.runs(t, playbook.Live), 1)
 }
+
+// TestScan_Pages has more tenants than one page, and closed ones at its end.
+func TestScan_Pages(t *testing.T) {
+	t.Parallel()
+	e := govtest.New(t, options)
+	r := newRig(t, e, 0)
+	require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+		for i := range 250 {
+			ten := governance.Tenant{ID: governance.TenantID(fmt.Sprintf("p%03d", i)), Name: "P", Country: "DE", Status: governance.TenantActive}
+			if i%10 == 9 {
+				ten.Status = governance.TenantClosed
+			}
+			if _, err := e.Kernel.UpsertTenantTx(ctx, tx, governance.System("host"), ten); err != nil {
+				return err
+			}
+			r.set(string(ten.ID), "usage_30d", 100.0)
+		}
+		return nil
+	}))
+	r.set("p240", "usage_30d", 1.0)
+	r.set("p249", "usage_30d", 1.0) // closed
+	r.put(t, nurture)
+	b := r.scan(t, "nurture")
+	require.Equal(t, 225, b.Scanned)
+	require.Equal(t, 1, b.Matched)
+}

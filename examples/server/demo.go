@@ -573,8 +573,8 @@ func (d *demonstration) retention(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := svc.PlaceHold(ctx, admin, retention.NewHold{Matter: "2026-014 Harlow v. Pellworm", Reason: "Invoices and contacts of this customer are evidence in a pending case",
-		Selector: retention.Selector{Subject: "17"}, Key: "demo-hold"}); err != nil {
+	if _, err := svc.PlaceHold(ctx, admin, retention.NewHold{Matter: "2026-014 tax audit of tenant t-7", Reason: "Contacts, invoices and tickets of this tenant are evidence in a pending case",
+		Selector: retention.Selector{Tenant: "t-7"}, Key: "demo-hold"}); err != nil {
 		return err
 	}
 	if err := svc.PlanAll(ctx); err != nil {

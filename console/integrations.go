@@ -622,7 +622,7 @@ func integrationStories() []Story {
 	fresh := desk
 	fresh.State, fresh.Cause, fresh.Secrets = integrations.TargetPaused, integrations.CauseSecret, nil
 	ok, late := integrations.Lag{LastAt: at}, integrations.Lag{Waiting: 42, Oldest: 3*time.Hour + 12*time.Minute, Dead: 2, LastAt: at.Add(-3 * time.Hour)}
-	d := integrations.Delivery{ID: governance.ID[integrations.Delivery]{UUID: id.UUID}, Target: id, Tenant: "acme", Event: id.UUID, Type: "tenant.suspended", Version: 17, SentVersion: 17,
+	d := integrations.Delivery{ID: governance.ID[integrations.Delivery](id), Target: id, Tenant: "acme", Event: id.UUID, Type: "tenant.suspended", Version: 17, SentVersion: 17,
 		State: integrations.Done, Attempts: 1, Code: integrations.CodeOK, CreatedAt: at, DoneAt: at.Add(time.Second)}
 	dead := d
 	dead.State, dead.Code, dead.Detail, dead.Attempts = integrations.Dead, integrations.CodeStatus, "HTTP 500", 10

@@ -244,7 +244,7 @@ func (s *Service) replayAction() *governance.Action[ReplayInput] {
 				return nil, err
 			}
 			n, err := q.Count(ctx)
-			return []governance.Measure{{Unit: "deliveries", Value: int64(n)}}, err
+			return []governance.Measure{{Unit: "deliveries", Value: n}}, err
 		},
 	}, s.replayTx)
 }

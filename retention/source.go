@@ -137,16 +137,6 @@ func (c Counts) Done() int64 { return c.Deleted + c.Anonymised + c.Held + c.Chan
 // Touched counts the rows that were changed in the host.
 func (c Counts) Touched() int64 { return c.Deleted + c.Anonymised + c.Related }
 
-func (c *Counts) add(o Counts) {
-	c.Planned += o.Planned
-	c.Deleted += o.Deleted
-	c.Anonymised += o.Anonymised
-	c.Held += o.Held
-	c.Changed += o.Changed
-	c.Failed += o.Failed
-	c.Related += o.Related
-}
-
 // BatchResult is what became of a batch. It is stored in the host, in the same
 // commit as the work.
 type BatchResult struct {

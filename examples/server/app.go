@@ -461,8 +461,8 @@ func (a *app) mount(o openOptions) error {
 
 // listen opens the socket; an address with port 0 gets a free one, and public_url
 // follows when it was not set.
-func (a *app) listen() (net.Listener, error) {
-	l, err := net.Listen("tcp", a.cfg.text("listen"))
+func (a *app) listen(ctx context.Context) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.text("listen"))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", a.cfg.text("listen"), err)
 	}

@@ -86,7 +86,7 @@ func demo(ctx context.Context, cfg configuration, o demoOptions, stdout, stderr 
 	}
 	log := newLogger(cfg, stderr)
 	// The socket first: links in alerts and records name the address.
-	l, err := net.Listen("tcp", cfg.text("listen"))
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.text("listen"))
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", cfg.text("listen"), err)
 	}
@@ -303,7 +303,7 @@ func (d *demonstration) outside(ctx context.Context) error {
 
 // local serves h on a port of this machine.
 func (d *demonstration) local(h http.Handler) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

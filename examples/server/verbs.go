@@ -87,7 +87,7 @@ func runServer(ctx context.Context, cfg configuration, stdout, stderr io.Writer)
 			log.Error("close", "error", err)
 		}
 	}()
-	l, err := a.listen()
+	l, err := a.listen(ctx)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,9 @@ func (c *console) mount(mux *http.ServeMux) error {
 	})
 	mux.Handle("GET "+c.base+"/static/", http.HandlerFunc(c.serveAsset))
 	if c.base != "" {
-		mux.HandleFunc("GET "+c.base+"/{$}", func(w http.ResponseWriter, r *http.Request) {
+		// A host mounts a subtree, "/console/", and its mux sends "/console" there: the home
+		// page is the one with the slash.
+		mux.HandleFunc("GET "+c.base, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, c.url("/"), http.StatusMovedPermanently)
 		})
 	}
@@ -165,10 +167,7 @@ func (c *console) mount(mux *http.ServeMux) error {
 
 func (c *console) muxPath(path string) string {
 	if path == "/" {
-		if c.base == "" {
-			return "/{$}"
-		}
-		return c.base
+		return c.base + "/{$}"
 	}
 	return c.base + path
 }

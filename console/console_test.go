@@ -133,7 +133,7 @@ func TestNew(t *testing.T) {
 			require.NoError(t, err)
 			env.People.Put("root", "root")
 			root := strings.TrimRight(base, "/")
-			for path, want := range map[string]int{"/tenants": 200, "/nothing": 404, "/static/none.css": 404} {
+			for path, want := range map[string]int{"/": 200, "/tenants": 200, "/nothing": 404, "/static/none.css": 404} {
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, root+path, nil).WithContext(governance.WithIdentity(t.Context(), env.As("root"))))
 				require.Equal(t, want, w.Code, "%s", path)
@@ -141,6 +141,12 @@ func TestNew(t *testing.T) {
 					require.Contains(t, w.Body.String(), `href="`+root+`/ledger"`)
 				}
 			}
+			// A host mounts a subtree, and its mux adds the slash: that must not turn in circles.
+			host := http.NewServeMux()
+			host.Handle(root+"/", h)
+			w := httptest.NewRecorder()
+			host.ServeHTTP(w, httptest.NewRequest(http.MethodGet, root+"/", nil).WithContext(governance.WithIdentity(t.Context(), env.As("root"))))
+			require.Equal(t, http.StatusOK, w.Code)
 		})
 	}
 }

@@ -120,7 +120,7 @@ func (x *Ctx) Render(v View) { x.con.render(x, v) }
 // URL is the address of a path below the base.
 func (x *Ctx) URL(path string) string { return x.con.url(path) }
 
-// Base is the console's own path prefix, at least "/"; cookies are set for it.
+// Base is the console's own path prefix with a slash at its end; cookies are set for it.
 func (x *Ctx) Base() string { return x.con.url("/") }
 
 // Here is the current path below the base with its query.
@@ -232,12 +232,6 @@ func withQuery(path, name, value string) string {
 // url is the address of a path below the base. Further parts are escaped and joined
 // by slashes.
 func (c *console) url(path string, parts ...any) string {
-	if path == "/" && len(parts) == 0 {
-		if c.base == "" {
-			return "/"
-		}
-		return c.base
-	}
 	var b strings.Builder
 	b.WriteString(c.base)
 	b.WriteString(path)

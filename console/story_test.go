@@ -42,7 +42,6 @@ type browser struct {
 	h        http.Handler
 	id       governance.Identity
 	cookies  map[string]string
-	lastCode int
 }
 
 type answer struct {
@@ -83,7 +82,7 @@ func (b *browser) do(r *http.Request, want int) answer {
 
 func (b *browser) get(path string, want int) answer {
 	b.t.Helper()
-	return b.do(httptest.NewRequest(http.MethodGet, "/console"+strings.TrimSuffix(path, "/"), nil), want)
+	return b.do(httptest.NewRequest(http.MethodGet, "/console"+path, nil), want)
 }
 
 // post sends a form given as "name", "value" pairs.

@@ -122,8 +122,8 @@ func TestSignIn(t *testing.T) {
 	require.Contains(t, v.get("/users", http.StatusSeeOther).location, "/signin?next=")
 	requireMarkup(t, v.post("/signin", http.StatusUnauthorized, "code", code+"x").body)
 	for next, want := range map[string]string{
-		"/console/users?cursor=": "/users?cursor=", "https://evil.example/console/": "", "//evil.example/console/": "", `/\evil.example`: "", "/elsewhere": "",
-		"/console/signin/x": "", "javascript:alert(1)": "",
+		"/console/users?cursor=": "/users?cursor=", "https://evil.example/console/": "/", "//evil.example/console/": "/", `/\evil.example`: "/", "/elsewhere": "/",
+		"/console/signin/x": "/", "javascript:alert(1)": "/",
 	} {
 		got := b.visitor(t).post("/signin", http.StatusSeeOther, "code", code, "next", next)
 		require.Equal(t, want, strings.TrimPrefix(got.location, "/console"), next)

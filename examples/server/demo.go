@@ -521,6 +521,9 @@ func (d *demonstration) facts(ctx context.Context, data *billing.Data) error {
 // hostDSN is a database that is not ours.
 func (d *demonstration) hostDSN() (dsn, schema string) {
 	if db := d.app.cfg.text("database"); opendb.IsPostgres(db) {
+		if s := d.app.cfg.text("database_schema"); s != "" { // one host for each demo, as each has its own schema
+			return db, s + "_host"
+		}
 		return db, "demo_host"
 	}
 	return filepath.Join(d.app.cfg.text("data"), "host.db"), ""

@@ -126,10 +126,7 @@ func (c short) Upsert(ctx context.Context, batch []connector.Account) []connecto
 	return append(c.crm.Upsert(ctx, batch[:1]), make([]connector.Result, len(batch)-1)...)
 }
 
-type talker struct {
-	crm
-	token string
-}
+type talker struct{ crm }
 
 func (c *talker) Configure(ctx context.Context, cfg connector.Config) error {
 	fmt.Fprintln(os.Stderr, "using", cfg["token"])

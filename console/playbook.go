@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -312,7 +313,7 @@ func readingValue(v any) string {
 	case nil:
 		return "–"
 	case float64:
-		return groupDigits(strconv.FormatFloat(v, 'f', -1, 64))
+		return groupDigits(strconv.FormatFloat(math.Round(v*1e4)/1e4, 'f', -1, 64))
 	case time.Time:
 		return v.UTC().Format("2006-01-02 15:04")
 	}
@@ -636,6 +637,7 @@ type runPage struct {
 	Timeline []TimelineItem
 	CanStop  bool
 	CanUndo  bool
+	CanGoOn  bool // it waits for a time, which may be ended
 	Reason   Field
 }
 
@@ -682,6 +684,7 @@ func (p playbookPages) run(c *Ctx) (View, error) {
 	page := newRunPage(r, approvals)
 	if c.Can("playbook:run") && r.Mode == playbook.Live {
 		page.CanStop = r.State == playbook.RunRunning
+		page.CanGoOn = page.CanStop && slices.ContainsFunc(r.Steps, func(s playbook.RunStep) bool { return s.State == playbook.StepWaiting })
 		page.CanUndo = r.State != playbook.RunStopping && r.State != playbook.RunRolledBack && r.State != playbook.RunIncomplete
 		page.Reason = c.Field(Field{Name: "reason", Label: "Why", Required: true, MaxLen: 500})
 	}
@@ -769,6 +772,9 @@ func (p playbookPages) stop(c *Ctx) (Done, error) {
 	case "rollback":
 		done.Flash = "The run is being taken back, last step first. The tenant is exempt from this playbook for 30 days."
 		return done, p.svc.Rollback(c.Context(), c.Identity, id, c.Form("reason"))
+	case "go_on":
+		done.Flash = "The wait is over. Whatever follows is guarded as ever."
+		return done, p.svc.EndWait(c.Context(), c.Identity, id, c.Form("reason"))
 	case "cancel":
 		done.Flash = "The run ends. What was done stays."
 		return done, p.svc.Cancel(c.Context(), c.Identity, id, c.Form("reason"))

@@ -22,7 +22,7 @@ func playbookStories() []Story {
 	incomplete.Steps[3].State, incomplete.Steps[3].Detail = playbook.StepRefused, "somebody changed it since; it is left as it is"
 	approvals := map[string]*approvalSaid{run.Steps[2].Approval: {ID: run.Steps[2].Approval, State: "pending", Votes: []string{"approved by Ana Ruiz"}}}
 	going := newRunPage(run, approvals)
-	going.CanStop, going.CanUndo, going.Reason = true, true, Field{Name: "reason", Label: "Why", Required: true}
+	going.CanStop, going.CanUndo, going.CanGoOn, going.Reason = true, true, true, Field{Name: "reason", Label: "Why", Required: true}
 	bad := going
 	bad.Reason.Error = "is required, at most 500 bytes"
 	x := playbook.Exemption{ID: run.ID, Tenant: "acme", Reason: strings.Repeat("Promised by sales until the contract is signed. ", 4), By: "user:dana", Until: at.AddDate(0, 1, 0), At: at}

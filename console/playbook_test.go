@@ -223,7 +223,7 @@ func TestRunbooks_Journey(t *testing.T) {
 	require.Contains(t, page, "SUP-9")
 	require.NotContains(t, page, "Check it off")
 	cara.post(at+"/ticket", http.StatusConflict, "ticket", "SUP-10")
-	opened := cara.post("/runbooks/open", http.StatusSeeOther, "runbook", "payment-overdue").location
+	opened := cara.post("/runbooks/open", http.StatusSeeOther, "runbook", "playbook-stopped").location
 	requireMarkup(t, cara.get(opened, http.StatusOK).body)
 	requireMarkup(t, cara.get("/runbooks", http.StatusOK).body)
 }

@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -280,6 +281,43 @@ func (s *Service) Cancel(ctx context.Context, id governance.Identity, run uuid.U
 	}
 	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 		_, err := s.requestTx(ctx, tx, id, run, []RunState{RunRunning}, RunCancelled, false, "cancelled by hand: "+why)
+		return err
+	})
+}
+
+// EndWait ends the wait that a run stands at: the answer has come, or nobody needs
+// the time. What follows is guarded as ever.
+func (s *Service) EndWait(ctx context.Context, id governance.Identity, run uuid.UUID, why string) error {
+	if err := s.k.Authorize(ctx, id, "playbook:run", governance.Target{}); err != nil {
+		return err
+	}
+	if why == "" || len(why) > 500 {
+		return governance.Invalid("reason", "is required, at most 500 bytes")
+	}
+	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		now := govdb.At(s.k.Now())
+		// The fence takes the run from whoever drives it, which read the old time.
+		res, err := tx.ExecContext(ctx, "UPDATE playbook_run SET due_at = ?, lease_until = 0, fence = fence + 1 WHERE id = ? AND state = ?", now, run, RunRunning)
+		if err != nil {
+			return fmt.Errorf("run %s: %w", run, err)
+		}
+		var row runRow
+		if err := tx.NewSelect().Model(&row).Where("id = ?", run).Scan(ctx); err != nil {
+			return fmt.Errorf("run %s: %w", run, notFound(err))
+		}
+		var step string
+		err = tx.NewRaw("UPDATE playbook_step SET due_at = ? WHERE run = ? AND state = ? RETURNING id", now, run, StepWaiting).Scan(ctx, &step)
+		if n, _ := res.RowsAffected(); n == 0 || errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("run %s does not wait for a time: %w", run, governance.ErrConflict)
+		}
+		if err != nil {
+			return fmt.Errorf("run %s: %w", run, err)
+		}
+		if err := s.noteAsTx(ctx, tx, run, step, string(StepWaiting), "ended by hand: "+why, id.Actor.ID); err != nil {
+			return err
+		}
+		_, err = s.k.RecordTx(ctx, tx, id, governance.Record{Action: "playbook.run.end_wait", Tenant: governance.TenantID(row.Tenant), Resource: governance.RefTo("playbook_run", run), Reason: why,
+			Data: map[string]any{"playbook": row.Playbook, "version": row.Version, "step": step}})
 		return err
 	})
 }

@@ -21,7 +21,7 @@ func TestNurture(t *testing.T) {
 	govtest.Each(t, options, func(t *testing.T, e *govtest.Env) {
 		r := newRig(t, e, 6)
 		r.all(6, "usage_30d", 100.0)
-		r.set("t02", "usage_30d", 12.5)
+		r.set("t02", "usage_30d", 12.500000000000002)
 		name := r.live(t, nurture)
 		shadow := r.runs(t, playbook.Shadow)
 		require.Len(t, shadow, 1, "the first look is in shadow")
@@ -39,7 +39,7 @@ func TestNurture(t *testing.T) {
 		require.Equal(t, playbook.RunSucceeded, run.State)
 		require.EqualValues(t, "t02", run.Tenant)
 		require.Len(t, r.vendor.effects, 1)
-		require.InDelta(t, 12.5, run.Steps[0].Checked["usage_30d"].Value, 0, "what was seen right before the step")
+		require.InDelta(t, 12.5, run.Steps[0].Checked["usage_30d"].Value, 1e-9, "what was seen right before the step")
 		notice := r.alerts(t)["playbook.notice:nurture:t02"]
 		require.Equal(t, "Tenant t02 at 12.5", notice.Title)
 		require.Contains(t, notice.Body, "see V-")

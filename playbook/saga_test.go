@@ -99,6 +99,22 @@ func TestLicence(t *testing.T) {
 	})
 }
 
+func TestEndWait(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, options, func(t *testing.T, e *govtest.Env) {
+		r := licences(t, e)
+		id := r.only(t).ID
+		require.Error(t, r.svc.EndWait(t.Context(), r.As("cara"), id, "no right"))
+		require.Error(t, r.svc.EndWait(t.Context(), r.As("root"), id, ""))
+		require.NoError(t, r.svc.EndWait(t.Context(), r.As("root"), id, "they answered"))
+		r.turn(t)
+		require.Equal(t, playbook.StepAwaiting, r.only(t).Steps[2].State, "a person still decides")
+		require.ErrorIs(t, r.svc.EndWait(t.Context(), r.As("root"), id, "again"), governance.ErrConflict)
+		require.False(t, r.state(t, "t00").Suspended)
+		require.Contains(t, r.Actions(t), "playbook.run.end_wait done")
+	})
+}
+
 func TestLicence_PaidWhileWaiting(t *testing.T) {
 	t.Parallel()
 	govtest.Each(t, options, func(t *testing.T, e *govtest.Env) {

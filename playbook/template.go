@@ -2,6 +2,7 @@ package playbook
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -114,7 +115,7 @@ func show(v any) string {
 	case string:
 		return v
 	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
+		return strconv.FormatFloat(math.Round(v*1e4)/1e4, 'f', -1, 64)
 	case time.Time:
 		return v.UTC().Format(time.RFC3339)
 	}

@@ -334,6 +334,17 @@ func runs(a *govapi.API, svc *playbook.Service) {
 			}
 			return runBody(ctx, svc, in.ID)
 		})
+	govapi.Register(a, "playbook:run", op("playbook-end-wait", post, "/playbook-runs/{id}/end-wait", "End the wait that a run stands at", tagPlaybooks),
+		func(ctx context.Context, id governance.Identity, in *idReason) (*out[PlaybookRun], error) {
+			run, err := in.parse()
+			if err != nil {
+				return nil, err
+			}
+			if err := svc.EndWait(ctx, id, run, in.Body.Reason); err != nil {
+				return nil, err
+			}
+			return runBody(ctx, svc, in.ID)
+		})
 	back := op("playbook-rollback-run", post, "/playbook-runs/{id}/rollback", "Take a run back", tagPlaybooks)
 	back.Description = "In reverse order. What somebody changed since stays as it is, and is listed. The tenant is exempt from the playbook for 30 days."
 	govapi.Register(a, "playbook:run", back, func(ctx context.Context, id governance.Identity, in *idReason) (*out[PlaybookRun], error) {

@@ -180,6 +180,8 @@ func TestPlaybooks(t *testing.T) {
 		require.Equal(b, http.StatusForbidden, code)
 		code, _, _ = b.as("dana", "POST", "/playbook-runs/"+id+"/cancel", m{"reason": "too late"})
 		require.Equal(b, http.StatusConflict, code)
+		code, _, _ = b.as("dana", "POST", "/playbook-runs/"+id+"/end-wait", m{"reason": "it does not wait"})
+		require.Equal(b, http.StatusConflict, code)
 		require.Equal(b, "stopping", b.ok("dana", "POST", "/playbook-runs/"+id+"/rollback", m{"reason": "wrong"})["state"])
 		require.NoError(b, b.svc.Advance(b.Context()))
 		require.Equal(b, "rolled_back", b.ok("carl", "GET", "/playbook-runs/"+id, nil)["state"])

@@ -434,13 +434,13 @@ func (s server) refreshes(ctx context.Context, _ governance.Identity, in *refres
 	return &body[govapi.List[AnalyticsRefresh]]{govapi.NewList(items, "")}, nil
 }
 
-type ingestInput struct {
+type analyticsIngestInput struct {
 	Body struct {
 		Facts []AnalyticsNewFact `json:"facts" minItems:"1" maxItems:"20000"`
 	}
 }
 
-func (s server) ingest(ctx context.Context, id governance.Identity, in *ingestInput) (*body[AnalyticsIngested], error) {
+func (s server) ingest(ctx context.Context, id governance.Identity, in *analyticsIngestInput) (*body[AnalyticsIngested], error) {
 	place := func(i int, field string) string { return fmt.Sprintf("body.facts[%d].%s", i, field) }
 	facts := make([]analytics.Fact, len(in.Body.Facts))
 	var errs []error
@@ -501,13 +501,13 @@ func (s server) ingestCSV(ctx context.Context, id governance.Identity, in *inges
 	return &body[AnalyticsIngested]{wireIngested(got)}, nil
 }
 
-type refreshInput struct {
+type analyticsRefreshInput struct {
 	govapi.Idempotent
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"200"`
 	}
 }
 
-func (s server) refresh(ctx context.Context, id governance.Identity, in *refreshInput) (governance.Outcome, error) {
+func (s server) refresh(ctx context.Context, id governance.Identity, in *analyticsRefreshInput) (governance.Outcome, error) {
 	return s.svc.RefreshAction().Do(ctx, s.svc.Kernel(), id, analytics.RefreshInput{Reason: in.Body.Reason}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 }

@@ -1,6 +1,7 @@
 package analyticsapi
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/reevehq/reeve/analytics"
@@ -450,15 +451,15 @@ type AnalyticsSignals struct {
 
 // AnalyticsSignal is one value and the instant up to which it is known.
 type AnalyticsSignal struct {
-	Value int64     `json:"value"`
-	Unit  string    `json:"unit"`
+	Value string    `json:"value" example:"12500" doc:"An integer; of money, in minor units"`
+	Unit  string    `json:"unit" example:"EUR.cent"`
 	AsOf  time.Time `json:"as_of"`
 }
 
 func wireSignals(s analytics.Signals) AnalyticsSignals {
 	out := AnalyticsSignals{string(s.Tenant), map[string]AnalyticsSignal{}}
 	for name, v := range s.Values {
-		out.Signals[name] = AnalyticsSignal(v)
+		out.Signals[name] = AnalyticsSignal{strconv.FormatInt(v.Value, 10), v.Unit, v.AsOf}
 	}
 	return out
 }

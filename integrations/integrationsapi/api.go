@@ -68,14 +68,14 @@ type targetAction struct {
 	IntegrationsTargetID
 }
 
-type reasonInput struct {
+type integrationsReasonInput struct {
 	IntegrationsTargetID
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"500"`
 	}
 }
 
-type resyncInput struct {
+type integrationsResyncInput struct {
 	IntegrationsTargetID
 	Body struct {
 		Tenant     string `json:"tenant,omitempty" maxLength:"128"`
@@ -83,7 +83,7 @@ type resyncInput struct {
 	}
 }
 
-type replayTargetInput struct {
+type integrationsReplayTargetInput struct {
 	govapi.Idempotent
 	IntegrationsTargetID
 	Body struct {
@@ -95,7 +95,7 @@ type replayTargetInput struct {
 	}
 }
 
-type replayDeliveryInput struct {
+type integrationsReplayDeliveryInput struct {
 	govapi.Idempotent
 	IntegrationsDeliveryID
 	Body struct {
@@ -244,7 +244,7 @@ func (h handlers) remove(ctx context.Context, id governance.Identity, in *target
 	return h.svc.RemoveTarget(ctx, id, target, &governance.DoOptions{Key: in.Key})
 }
 
-func (h handlers) pause(ctx context.Context, id governance.Identity, in *reasonInput) (*struct{}, error) {
+func (h handlers) pause(ctx context.Context, id governance.Identity, in *integrationsReasonInput) (*struct{}, error) {
 	target, err := in.parse()
 	if err != nil {
 		return nil, err
@@ -252,7 +252,7 @@ func (h handlers) pause(ctx context.Context, id governance.Identity, in *reasonI
 	return nil, h.svc.Pause(ctx, id, target, in.Body.Reason)
 }
 
-func (h handlers) resume(ctx context.Context, id governance.Identity, in *reasonInput) (*struct{}, error) {
+func (h handlers) resume(ctx context.Context, id governance.Identity, in *integrationsReasonInput) (*struct{}, error) {
 	target, err := in.parse()
 	if err != nil {
 		return nil, err
@@ -284,7 +284,7 @@ func (h handlers) rotate(ctx context.Context, id governance.Identity, in *Integr
 	return &out[IntegrationsSecret]{IntegrationsSecret{r.Secret, r.PublicKey, optional(r.Until)}}, nil
 }
 
-func (h handlers) resync(ctx context.Context, id governance.Identity, in *resyncInput) (*out[IntegrationsReplayed], error) {
+func (h handlers) resync(ctx context.Context, id governance.Identity, in *integrationsResyncInput) (*out[IntegrationsReplayed], error) {
 	target, err := in.parse()
 	if err != nil {
 		return nil, err
@@ -296,12 +296,12 @@ func (h handlers) resync(ctx context.Context, id governance.Identity, in *resync
 	return &out[IntegrationsReplayed]{IntegrationsReplayed{n}}, nil
 }
 
-func (h handlers) replayTarget(ctx context.Context, id governance.Identity, in *replayTargetInput) (governance.Outcome, error) {
+func (h handlers) replayTarget(ctx context.Context, id governance.Identity, in *integrationsReplayTargetInput) (governance.Outcome, error) {
 	return h.svc.Replay(ctx, id, integrations.ReplayInput{Target: in.ID, Tenant: governance.TenantID(in.Body.Tenant), From: in.Body.From, To: in.Body.To, Delivers: in.Body.IncludeDelivered},
 		&governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 }
 
-func (h handlers) replayDelivery(ctx context.Context, id governance.Identity, in *replayDeliveryInput) (governance.Outcome, error) {
+func (h handlers) replayDelivery(ctx context.Context, id governance.Identity, in *integrationsReplayDeliveryInput) (governance.Outcome, error) {
 	return h.svc.Replay(ctx, id, integrations.ReplayInput{Delivery: in.ID}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 }
 

@@ -56,13 +56,13 @@ type playbookSource struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
-type putInput struct {
+type playbookPutInput struct {
 	govapi.Idempotent
 	PlaybookName
 	Body playbookSource
 }
 
-type activateInput struct {
+type playbookActivateInput struct {
 	govapi.Idempotent
 	PlaybookVersionPath
 	Body struct {
@@ -70,7 +70,7 @@ type activateInput struct {
 	}
 }
 
-type simulateInput struct {
+type playbookSimulateInput struct {
 	Body struct {
 		Source string `json:"source" minLength:"1" maxLength:"65536" doc:"A YAML document; it is not stored"`
 	}
@@ -88,12 +88,12 @@ type idReason struct {
 
 type reasonOnly struct{ Body PlaybookReason }
 
-type batchesInput struct {
+type playbookBatchesInput struct {
 	PlaybookName
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 
-type runsInput struct {
+type playbookRunsInput struct {
 	govapi.Page
 	Playbook string `query:"playbook" maxLength:"64"`
 	Tenant   string `query:"tenant" maxLength:"128"`
@@ -101,11 +101,11 @@ type runsInput struct {
 	Mode     string `query:"mode" enum:"shadow,live"`
 }
 
-type exemptionsInput struct {
+type playbookExemptionsInput struct {
 	All bool `query:"all" doc:"Those that ended as well"`
 }
 
-type exemptInput struct {
+type playbookExemptInput struct {
 	Body struct {
 		Playbook     string    `json:"playbook,omitempty" maxLength:"64" doc:"Give this or all_playbooks"`
 		AllPlaybooks bool      `json:"all_playbooks,omitempty"`
@@ -115,14 +115,14 @@ type exemptInput struct {
 	}
 }
 
-type instancesInput struct {
+type runbookInstancesInput struct {
 	govapi.Page
 	Runbook string `query:"runbook" maxLength:"64"`
 	State   string `query:"state" enum:"open,closed"`
 	Tenant  string `query:"tenant" maxLength:"128"`
 }
 
-type openInput struct {
+type runbookOpenInput struct {
 	Body struct {
 		Runbook string `json:"runbook" minLength:"1" maxLength:"64"`
 		Alert   string `json:"alert,omitempty" format:"uuid" doc:"The open alert it is about"`
@@ -132,7 +132,7 @@ type openInput struct {
 	}
 }
 
-type checkInput struct {
+type runbookCheckInput struct {
 	PlaybookID
 	Step string `path:"step" maxLength:"64"`
 	Body struct {
@@ -142,14 +142,14 @@ type checkInput struct {
 	}
 }
 
-type ticketInput struct {
+type runbookTicketInput struct {
 	PlaybookID
 	Body struct {
 		Ticket string `json:"ticket" minLength:"1" maxLength:"200"`
 	}
 }
 
-type closeInput struct {
+type runbookCloseInput struct {
 	PlaybookID
 	Body struct {
 		Outcome string `json:"outcome" enum:"resolved,not_needed,escalated"`
@@ -216,7 +216,7 @@ func documents(a *govapi.API, svc *playbook.Service) {
 		})
 	put := op("playbook-put", http.MethodPut, "/playbooks/{name}", "Store a new version of a playbook", tagPlaybooks)
 	put.Description = "It begins in shadow. A fault in the document names its line and column, and nothing is stored."
-	govapi.Guarded(a, "playbook:write", put, func(ctx context.Context, id governance.Identity, in *putInput) (governance.Outcome, error) {
+	govapi.Guarded(a, "playbook:write", put, func(ctx context.Context, id governance.Identity, in *playbookPutInput) (governance.Outcome, error) {
 		d, err := svc.Parse(in.Body.Source)
 		if err == nil && d.Name != in.Name {
 			err = governance.Invalid("body.source", "the document is named %q, not %q", d.Name, in.Name)
@@ -238,7 +238,7 @@ func documents(a *govapi.API, svc *playbook.Service) {
 		})
 	act := op("playbook-activate", post, "/playbooks/{name}/versions/{version}/activate", "Let a version act", tagPlaybooks)
 	act.Description = "It must have looked at the tenants in shadow before. Its author may not vote on it."
-	govapi.Guarded(a, "playbook:write", act, func(ctx context.Context, id governance.Identity, in *activateInput) (governance.Outcome, error) {
+	govapi.Guarded(a, "playbook:write", act, func(ctx context.Context, id governance.Identity, in *playbookActivateInput) (governance.Outcome, error) {
 		return svc.Activate(ctx, id, playbook.ActivateInput{Name: in.Name, Version: in.Version}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 	})
 	govapi.Register(a, "playbook:read", op("playbook-simulate", get, "/playbooks/{name}/versions/{version}/simulation", "Say what a version would do now", tagPlaybooks),
@@ -247,7 +247,7 @@ func documents(a *govapi.API, svc *playbook.Service) {
 			return &out[PlaybookPlan]{wirePlan(p)}, err
 		})
 	govapi.Register(a, "playbook:read", op("playbook-simulate-source", post, "/playbook-simulations", "Say what a document would do now", tagPlaybooks),
-		func(ctx context.Context, _ governance.Identity, in *simulateInput) (*out[PlaybookPlan], error) {
+		func(ctx context.Context, _ governance.Identity, in *playbookSimulateInput) (*out[PlaybookPlan], error) {
 			p, err := svc.SimulateSource(ctx, in.Body.Source)
 			return &out[PlaybookPlan]{wirePlan(p)}, err
 		})
@@ -297,7 +297,7 @@ func switches(a *govapi.API, svc *playbook.Service) {
 
 func runs(a *govapi.API, svc *playbook.Service) {
 	govapi.Register(a, "playbook:read", op("playbook-list-batches", get, "/playbooks/{name}/batches", "List the latest looks of a playbook", tagPlaybooks),
-		func(ctx context.Context, _ governance.Identity, in *batchesInput) (*out[govapi.List[PlaybookBatch]], error) {
+		func(ctx context.Context, _ governance.Identity, in *playbookBatchesInput) (*out[govapi.List[PlaybookBatch]], error) {
 			bs, err := svc.Batches(ctx, in.Name, in.Limit)
 			return &out[govapi.List[PlaybookBatch]]{govapi.NewList(wireBatches(bs), "")}, err
 		})
@@ -311,7 +311,7 @@ func runs(a *govapi.API, svc *playbook.Service) {
 			return &out[govapi.List[PlaybookCandidate]]{govapi.NewList(wireCandidates(cs), "")}, err
 		})
 	govapi.Register(a, "playbook:read", op("playbook-list-runs", get, "/playbook-runs", "List runs", tagPlaybooks),
-		func(ctx context.Context, _ governance.Identity, in *runsInput) (*out[govapi.List[PlaybookRun]], error) {
+		func(ctx context.Context, _ governance.Identity, in *playbookRunsInput) (*out[govapi.List[PlaybookRun]], error) {
 			cur, err := before(in.Page)
 			if err != nil {
 				return nil, err
@@ -370,13 +370,13 @@ func runBody(ctx context.Context, svc *playbook.Service, id string) (*out[Playbo
 
 func exemptions(a *govapi.API, svc *playbook.Service) {
 	govapi.Register(a, "playbook:read", op("playbook-list-exemptions", get, "/playbook-exemptions", "List exemptions", tagPlaybooks),
-		func(ctx context.Context, _ governance.Identity, in *exemptionsInput) (*out[govapi.List[PlaybookExemption]], error) {
+		func(ctx context.Context, _ governance.Identity, in *playbookExemptionsInput) (*out[govapi.List[PlaybookExemption]], error) {
 			es, err := svc.Exemptions(ctx, in.All)
 			return list(es, wireExemption), err
 		})
 	create := op("playbook-exempt", post, "/playbook-exemptions", "Take a tenant out", tagPlaybooks)
 	create.DefaultStatus = http.StatusCreated
-	govapi.Register(a, "playbook:run", create, func(ctx context.Context, id governance.Identity, in *exemptInput) (*out[PlaybookExemption], error) {
+	govapi.Register(a, "playbook:run", create, func(ctx context.Context, id governance.Identity, in *playbookExemptInput) (*out[PlaybookExemption], error) {
 		b := in.Body
 		if (b.Playbook == "") != b.AllPlaybooks { // forgetting the playbook must not mean every one
 			return nil, governance.Invalid("body.playbook", "give either playbook or all_playbooks")
@@ -425,7 +425,7 @@ func instances(a *govapi.API, svc *playbook.Service) {
 		return &out[PlaybookInstance]{wireInstance(in)}, err
 	}
 	govapi.Register(a, "runbook:read", op("runbook-list-instances", get, "/runbook-instances", "List opened runbooks", tagRunbooks),
-		func(ctx context.Context, _ governance.Identity, in *instancesInput) (*out[govapi.List[PlaybookInstance]], error) {
+		func(ctx context.Context, _ governance.Identity, in *runbookInstancesInput) (*out[govapi.List[PlaybookInstance]], error) {
 			cur, err := before(in.Page)
 			if err != nil {
 				return nil, err
@@ -436,7 +436,7 @@ func instances(a *govapi.API, svc *playbook.Service) {
 	open := op("runbook-open", post, "/runbook-instances", "Open a runbook", tagRunbooks)
 	open.DefaultStatus = http.StatusCreated
 	open.Description = "For an alert that has it open already, that instance is returned."
-	govapi.Register(a, "runbook:work", open, func(ctx context.Context, id governance.Identity, in *openInput) (*out[PlaybookInstance], error) {
+	govapi.Register(a, "runbook:work", open, func(ctx context.Context, id governance.Identity, in *runbookOpenInput) (*out[PlaybookInstance], error) {
 		o := playbook.Opening{Runbook: in.Body.Runbook, Tenant: governance.TenantID(in.Body.Tenant), Ticket: in.Body.Ticket, Subject: in.Body.Subject}
 		if in.Body.Alert != "" {
 			alert, err := parse("body.alert", in.Body.Alert)
@@ -460,7 +460,7 @@ func instances(a *govapi.API, svc *playbook.Service) {
 			return body(ctx, id)
 		})
 	govapi.Register(a, "runbook:work", op("runbook-check-step", post, "/runbook-instances/{id}/steps/{step}/check", "Check a step off", tagRunbooks),
-		func(ctx context.Context, id governance.Identity, in *checkInput) (*out[PlaybookInstance], error) {
+		func(ctx context.Context, id governance.Identity, in *runbookCheckInput) (*out[PlaybookInstance], error) {
 			instance, err := in.parse()
 			if err != nil {
 				return nil, err
@@ -471,7 +471,7 @@ func instances(a *govapi.API, svc *playbook.Service) {
 			return body(ctx, instance)
 		})
 	govapi.Register(a, "runbook:work", op("runbook-set-ticket", post, "/runbook-instances/{id}/ticket", "Link an opened runbook to a ticket", tagRunbooks),
-		func(ctx context.Context, id governance.Identity, in *ticketInput) (*out[PlaybookInstance], error) {
+		func(ctx context.Context, id governance.Identity, in *runbookTicketInput) (*out[PlaybookInstance], error) {
 			instance, err := in.parse()
 			if err != nil {
 				return nil, err
@@ -482,7 +482,7 @@ func instances(a *govapi.API, svc *playbook.Service) {
 			return body(ctx, instance)
 		})
 	govapi.Register(a, "runbook:work", op("runbook-close", post, "/runbook-instances/{id}/close", "Close an opened runbook", tagRunbooks),
-		func(ctx context.Context, id governance.Identity, in *closeInput) (*out[PlaybookInstance], error) {
+		func(ctx context.Context, id governance.Identity, in *runbookCloseInput) (*out[PlaybookInstance], error) {
 			instance, err := in.parse()
 			if err != nil {
 				return nil, err

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,15 +24,36 @@ func alertsSection() Section {
 	}
 }
 
+// firingCount counts what somebody should act on: information is not that.
 func firingCount(c *Ctx) (int, error) {
 	as, err := c.Kernel().Alerts(c.Context(), governance.AlertFilter{State: governance.AlertFiring, Limit: 100})
-	return len(as), err
+	n := 0
+	for _, a := range as {
+		if a.Severity != governance.Info {
+			n++
+		}
+	}
+	return n, err
+}
+
+// bySeverity puts the worst first and keeps the newest first among equals; what
+// somebody has in hand comes after what nobody has.
+func bySeverity(as []governance.Alert) {
+	rank := func(a governance.Alert) int {
+		n := slices.Index([]governance.Severity{governance.Critical, governance.Warning, governance.Info}, a.Severity)
+		if a.State == governance.AlertAcked {
+			n += 3
+		}
+		return n
+	}
+	slices.SortStableFunc(as, func(a, b governance.Alert) int { return rank(a) - rank(b) })
 }
 
 func alertCard(c *Ctx) (Card, error) {
 	card := Card{Title: "What needs attention?", Href: "/alerts", Empty: "No alert is open."}
-	as, err := c.Kernel().Alerts(c.Context(), governance.AlertFilter{Limit: 6})
-	for _, a := range as {
+	as, err := c.Kernel().Alerts(c.Context(), governance.AlertFilter{Limit: 200})
+	bySeverity(as)
+	for _, a := range as[:min(len(as), 6)] {
 		row := CardRow{Title: alertTitle(a.Title), Meta: tenantName(c, a.Tenant), Href: "/alerts#" + a.ID.String(), Status: string(a.Severity), At: a.LastAt}
 		if a.State == governance.AlertAcked {
 			row.Status = "acked"
@@ -64,6 +86,9 @@ func alertList(c *Ctx) (View, error) {
 	as, err := c.Kernel().Alerts(c.Context(), f)
 	if err != nil {
 		return View{}, err
+	}
+	if f.State == "" {
+		bySeverity(as)
 	}
 	for _, a := range as {
 		page.Alerts = append(page.Alerts, newAlertView(a, tenantName(c, a.Tenant), c.Can("alert:ack")))

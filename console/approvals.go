@@ -64,6 +64,15 @@ func approvalCard(c *Ctx) (Card, error) {
 	if err != nil {
 		return card, err
 	}
+	if len(mine) == 0 {
+		others, err := c.Kernel().Approvals(c.Context(), governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 100})
+		if err != nil {
+			return card, err
+		}
+		if len(others) > 0 {
+			card.Empty, card.Href = "Nothing waits for you. "+plural(len(others), "action waits", "actions wait")+" for others.", "/approvals?show=open"
+		}
+	}
 	slices.SortFunc(mine, func(a, b governance.Approval) int { return a.DecideBy.Compare(b.DecideBy) })
 	for _, a := range mine[:min(len(mine), 6)] {
 		card.Rows = append(card.Rows, CardRow{Title: approvalTitle(c, a), Meta: "asked by " + actorName(a.Requester) + " · decide " + FormatAgo(a.DecideBy, c.con.opts.Now()),
@@ -221,7 +230,7 @@ func unitText(unit string, v int64) string {
 		}
 		return FormatInt(v) + " times"
 	}
-	return FormatInt(v) + " " + unit
+	return FormatInt(v) + " " + strings.ReplaceAll(unit, "_", " ")
 }
 
 type approvalPage struct {

@@ -53,6 +53,8 @@ func statusPill(word string) pill {
 		p.Icon = "question"
 	case "firing", "critical", "warning", "overdue":
 		p.Icon = "alert"
+	case "info":
+		p.Icon = "info"
 	case "paused":
 		p.Icon = "pause"
 	}

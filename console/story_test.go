@@ -38,10 +38,10 @@ func requireStories(t *testing.T, k *governance.Kernel, s Section) {
 
 // browser sends requests to a console as one identity, keeping cookies.
 type browser struct {
-	t        *testing.T
-	h        http.Handler
-	id       governance.Identity
-	cookies  map[string]string
+	t       *testing.T
+	h       http.Handler
+	id      governance.Identity
+	cookies map[string]string
 }
 
 type answer struct {

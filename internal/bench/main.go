@@ -34,11 +34,12 @@ func main() {
 	mode := flag.String("serve", "", "run as the process under load")
 	dsn := flag.String("dsn", "", "database of the process under load")
 	conns := flag.Int("conns", 40, "its connections")
+	pad := flag.Int("pad", 0, "bytes that it adds to each row")
 	rounds := flag.Int("rounds", 5, "rounds of each figure")
 	seconds := flag.Float64("seconds", 2, "length of a round")
 	flag.Parse()
 	if *mode != "" {
-		exit(serveBench(*mode, *dsn, *conns))
+		exit(serveBench(*mode, *dsn, *conns, *pad))
 	}
 	b := &bench{rounds: *rounds, length: time.Duration(*seconds * float64(time.Second))}
 	exit(b.run())
@@ -56,6 +57,7 @@ type bench struct {
 	rounds int
 	length time.Duration
 	dir    string
+	pad    int // bytes that an audited write stores beside its note, once measured
 }
 
 func (b *bench) run() error {
@@ -69,7 +71,7 @@ func (b *bench) run() error {
 	}
 	if err := b.writes("SQLite, synchronous=FULL, 64 connections", 64, 40, func(i int) (string, error) {
 		return filepath.Join(b.dir, fmt.Sprintf("w%d.db", i)), nil
-	}, []side{{"audited", 0}, {"floor", 0}, {"single", 0}}); err != nil {
+	}, []side{{"audited", 0}, {"floor", 0}, {"bytes", 0}, {"single", 0}}); err != nil {
 		return fmt.Errorf("writes on SQLite: %w", err)
 	}
 	if pg := os.Getenv("REEVE_TEST_POSTGRES"); pg != "" {
@@ -78,10 +80,10 @@ func (b *bench) run() error {
 			return fmt.Errorf("PostgreSQL: %w", err)
 		}
 		defer drop()
-		if err := b.writes("PostgreSQL, 32 connections, many tenants", 32, 32, schema, []side{{"audited", 0}, {"floor", 0}}); err != nil {
+		if err := b.writes("PostgreSQL, 32 connections, many tenants", 32, 32, schema, []side{{"audited", 0}, {"floor", 0}, {"bytes", 0}}); err != nil {
 			return fmt.Errorf("writes on PostgreSQL: %w", err)
 		}
-		if err := b.writes("PostgreSQL, 32 connections, one hot tenant", 32, 32, schema, []side{{"audited", 1}, {"floor", 1}}); err != nil {
+		if err := b.writes("PostgreSQL, 32 connections, one hot tenant", 32, 32, schema, []side{{"audited", 1}, {"floor", 1}, {"bytes", 1}}); err != nil {
 			return fmt.Errorf("writes on PostgreSQL: %w", err)
 		}
 	} else {
@@ -159,7 +161,8 @@ func (b *bench) writes(title string, load, conns int, dsn func(int) (string, err
 	for _, s := range sides {
 		fmt.Printf("  %-8s %7.0f/s  p50 %6.2f ms  p99 %6.2f ms\n", s.mode, median(rates[s.mode]), median(p50[s.mode]), median(p99[s.mode]))
 	}
-	fmt.Printf("  audited / floor  = %.2f\n", median(rates["audited"])/median(rates["floor"]))
+	fmt.Printf("  audited / floor  = %.2f (one insert of the request's bytes)\n", median(rates["audited"])/median(rates["floor"]))
+	fmt.Printf("  audited / bytes  = %.2f (one insert of the %d bytes that an audited write stores)\n", median(rates["audited"])/median(rates["bytes"]), b.pad)
 	if r := rates["single"]; len(r) > 0 {
 		fmt.Printf("  audited / single = %.1f\n", median(rates["audited"])/median(r))
 	}
@@ -174,7 +177,7 @@ func (b *bench) round(s side, dsn string, conns, load int) (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
-	cmd := exec.Command(self, "-serve", s.mode, "-dsn", dsn, "-conns", strconv.Itoa(conns)) //nolint:noctx // ended by a signal below
+	cmd := exec.Command(self, "-pad", strconv.Itoa(b.pad), "-serve", s.mode, "-dsn", dsn, "-conns", strconv.Itoa(conns)) //nolint:noctx // ended by a signal below
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -199,7 +202,26 @@ func (b *bench) round(s side, dsn string, conns, load int) (figures, error) {
 	if _, err := loadWith(url, load, tenants, b.length/4); err != nil {
 		return figures{}, err
 	}
-	return loadWith(url, load, tenants, b.length)
+	f, err := loadWith(url, load, tenants, b.length)
+	if err == nil && s.mode == "audited" && b.pad == 0 {
+		b.pad, err = storedBytes(dsn)
+	}
+	return f, err
+}
+
+// storedBytes is what an audited write stores on average, beside its note.
+func storedBytes(dsn string) (int, error) {
+	db, err := opendb.Open(context.Background(), dsn, &opendb.Options{MaxConns: 1})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = db.Close() }()
+	var n float64
+	err = db.Read().NewRaw(`SELECT (SELECT AVG(LENGTH(body) + LENGTH(tenant) + LENGTH(kind) + 32 + 36 + 16) FROM gov_record)
+		+ (SELECT AVG(LENGTH(data) + LENGTH(type) + LENGTH(tenant) + LENGTH(resource) + LENGTH(actor) + 36 + 36 + 32) FROM gov_event)
+		+ (SELECT AVG(LENGTH(name) + LENGTH(tenant) + LENGTH(resource) + LENGTH(digest) + LENGTH(input) + LENGTH(input_digest) + LENGTH(measures) + LENGTH(preview)
+			+ LENGTH(decision) + LENGTH(policy_hash) + LENGTH(requirement) + LENGTH(state) + LENGTH(requester) + LENGTH(result) + 36 + 72) FROM gov_action)`).Scan(context.Background(), &n)
+	return int(n), err
 }
 
 func loadWith(url string, load, tenants int, length time.Duration) (figures, error) {

@@ -108,9 +108,10 @@ func openBench(ctx context.Context, dsn string, conns int, single bool) (*govdb.
 }
 
 // serveBench is the process under load. mode is audited, single (audited, a
-// transaction for each call) or floor (the same route with one insert through the
-// same writer). It prints its address once it listens.
-func serveBench(mode, dsn string, conns int) error {
+// transaction for each call), floor (the same route with one insert of the request
+// through the same writer) or bytes (one insert of as many bytes as the audited write
+// stores). It prints its address once it listens.
+func serveBench(mode, dsn string, conns, pad int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	db, k, act, err := openBench(ctx, dsn, conns, mode == "single")
@@ -120,11 +121,12 @@ func serveBench(mode, dsn string, conns int) error {
 	mux := http.NewServeMux()
 	api := humago.New(mux, huma.DefaultConfig("bench", "1"))
 	id := governance.Identity{Actor: governance.Actor{ID: "user:bench", Kind: governance.ActorUser, Person: "bench"}}
-	if mode == "floor" {
+	if mode == "floor" || mode == "bytes" {
+		filler := strings.Repeat("y", pad)
 		huma.Register(api, huma.Operation{OperationID: "add", Method: http.MethodPost, Path: "/notes"}, func(ctx context.Context, in *noteInput) (*noteOutput, error) {
 			out := &noteOutput{}
 			return out, db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) (err error) {
-				out.Body.ID, err = insertNote(ctx, tx, in.Body)
+				out.Body.ID, err = insertNote(ctx, tx, note{in.Body.Tenant, in.Body.Text + filler})
 				return err
 			})
 		})

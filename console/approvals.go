@@ -59,7 +59,7 @@ func waitingCount(c *Ctx) (int, error) {
 }
 
 func approvalCard(c *Ctx) (Card, error) {
-	card := Card{Title: "What waits for my decision?", Href: "/approvals", Empty: "Nothing waits for you."}
+	card := Card{Title: "What waits for my decision?", Href: "/approvals", Empty: "Nothing waits for you.", Skip: !c.Can("approval:vote")}
 	mine, err := waiting(c, 200)
 	if err != nil {
 		return card, err

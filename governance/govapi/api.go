@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -117,6 +119,7 @@ func checkValue(d *json.Decoder, depth int) error {
 					return errors.New("not JSON")
 				}
 				s, _ := name.(string)
+				s = strings.ToLower(s) // encoding/json takes a field in any case
 				if seen[s] || strings.ContainsRune(s, 0) {
 					return errors.New("a name is given twice or contains U+0000")
 				}
@@ -216,13 +219,22 @@ func (a *API) door(permission string) func(huma.Context, func(huma.Context)) {
 			}
 		}
 		u := ctx.URL()
-		if q, err := url.QueryUnescape(u.RawQuery); err != nil || strings.ContainsRune(q, 0) || strings.ContainsRune(u.Path, 0) {
-			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The address contains U+0000 or is not well-formed."))
+		q, err := url.QueryUnescape(u.RawQuery)
+		if err != nil || !storable(q) || !storable(u.Path) || !storable(ctx.Header("Idempotency-Key")) {
+			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The address or a header contains U+0000 or is not well-formed."))
+			return
+		}
+		if v, given := u.Query()["tenant"]; given && slices.Contains(v, "") { // forgetting the tenant must not mean every tenant
+			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The filter by tenant is empty: name one, or leave the filter out."))
 			return
 		}
 		next(ctx)
 	}
 }
+
+// storable tells whether a text can be kept: PostgreSQL takes neither U+0000 nor
+// bytes that are not UTF-8.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // List is one page of things; Next is the cursor of the page after, empty at the end.
 type List[T any] struct {

@@ -175,6 +175,11 @@ func TestRefusals(t *testing.T) {
 		"not JSON":            {"ana", "POST", "/v1/grants/acme", `{"amount":`, 400, "malformed"},
 		"NUL":                 {"ana", "POST", "/v1/grants/acme", `{"amount":"1\u0000"}`, 400, "malformed"},
 		"NUL in the query":    {"ana", "GET", "/v1/tenants?search=%00", "", 422, "invalid"},
+		"no text":             {"ana", "GET", "/v1/tenants?search=%ff", "", 422, "invalid"},
+		"no text in the path": {"ana", "GET", "/v1/tenants/%ff", "", 422, "invalid"},
+		"empty tenant":        {"ana", "GET", "/v1/approvals?tenant=", "", 422, "invalid"},
+		"a name in two cases": {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","AMOUNT":"2.00"}`, 400, "malformed"},
+		"a parser's words":    {"ana", "GET", "/v1/approvals/zebra", "", 422, "invalid"},
 		"a name twice":        {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","amount":"2.00"}`, 400, "malformed"},
 		"too large":           {"ana", "POST", "/v1/grants/acme", `{"amount":"` + strings.Repeat("1", 2000) + `"}`, 413, "too-large"},
 		"bad amount":          {"ana", "POST", "/v1/grants/acme", `{"amount":"x"}`, 422, "invalid"},
@@ -191,6 +196,7 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, "application/problem+json", h.Get("Content-Type"))
 			require.NotContains(t, raw, "zebra")
 			require.NotContains(t, raw, "secret")
+			require.NotContains(t, raw, "length", "the words of a library")
 		})
 	}
 }

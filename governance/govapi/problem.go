@@ -135,7 +135,11 @@ func withoutValue(d *huma.ErrorDetail) string {
 	if s, ok := d.Value.(string); ok && s != "" && strings.Contains(d.Message, s) {
 		return "is not valid"
 	}
-	return d.Message
+	if strings.Contains(d.Message, "unmarshal") { // the decoder's own words, with the value
+		return "has a value that is too large or of another type"
+	}
+	rule, _, _ := strings.Cut(d.Message, ": ") // after it stands what a parser said
+	return rule
 }
 
 func writeProblem(ctx huma.Context, p *GovProblem) {

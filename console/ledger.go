@@ -266,6 +266,9 @@ func recordItems(ctx context.Context, k *governance.Kernel, t governance.TenantI
 			continue // another program's record says nothing a reader could use
 		}
 		it := TimelineItem{At: v.At, Title: Humanize(v.Action), Text: v.Reason, Actor: cmp.Or(string(v.Actor.Person), v.Actor.ID), Href: "/ledger/" + r.ID.String(), Icon: actionIcon(v.Action)}
+		if told, ok := delivered(v); ok { // nine of the same line would say nothing
+			it.Title = told
+		}
 		if v.Subject != nil {
 			it.Actor += " as " + cmp.Or(string(v.Subject.Person), v.Subject.ID)
 		}
@@ -339,4 +342,20 @@ func ledgerStories() []Story {
 		{Name: "record, sealed", View: ledgerRecordView(newLedgerRecordPage(row, rec, proof, "reeve.test+1234+abcd"))},
 		{Name: "record, not sealed yet", View: ledgerRecordView(newLedgerRecordPage(unsealed, rec, nil, ""))},
 	}
+}
+
+// delivered says which system was told what, of a record of a delivery.
+func delivered(v governance.RecordView) (string, bool) {
+	var d struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
+	}
+	if !strings.HasPrefix(v.Action, "integration.") || json.Unmarshal(v.Data, &d) != nil || d.Name == "" || d.Type == "" {
+		return "", false
+	}
+	what := Humanize(d.Type)
+	if v.Outcome == governance.OutcomeDone {
+		return d.Name + " was told: " + what, true
+	}
+	return d.Name + " was not told: " + what, true
 }

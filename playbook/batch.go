@@ -269,7 +269,7 @@ func (s *Service) startTx(ctx context.Context, tx *governance.Tx, c *compiled, b
 	if _, err := tx.NewInsert().Model(&steps).Exec(ctx); err != nil {
 		return r.ID, fmt.Errorf("steps: %w", err)
 	}
-	t := timelineRow{Run: r.ID, N: 1, At: now, State: r.State, Detail: "by " + b.Trigger, Actor: "playbook:" + c.Name}
+	t := timelineRow{Run: r.ID, N: 1, At: now, State: r.State, Detail: b.Trigger, Actor: "playbook:" + c.Name}
 	if _, err := tx.NewInsert().Model(&t).Exec(ctx); err != nil {
 		return r.ID, fmt.Errorf("timeline: %w", err)
 	}

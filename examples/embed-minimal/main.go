@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,7 +36,8 @@ type sessionKey struct{}
 
 // office is the application.
 type office struct {
-	db *sqlx.DB
+	db  *sqlx.DB
+	dir string
 }
 
 const schema = `
@@ -53,10 +55,10 @@ func openOffice(ctx context.Context, dir string) (*office, error) {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &office{db}, nil
+	return &office{db, dir}, nil
 }
 
-// managers lists who may be asked, as the office's own table says.
+// staff tells whether somebody is a manager, as the office's own table says.
 func (o *office) staff(ctx context.Context, name string) (manager bool, err error) {
 	err = o.db.GetContext(ctx, &manager, "SELECT manager FROM staff WHERE name = ?", name)
 	return manager, err
@@ -81,11 +83,27 @@ func (o *office) handler(ctx context.Context) (http.Handler, error) {
 		out := &struct{ Body []Policy }{Body: []Policy{}}
 		return out, o.db.SelectContext(ctx, &out.Body, "SELECT number, customer, due FROM policies ORDER BY number")
 	})
-	guarded, err := o.guard(ctx, api, mux)
-	if err != nil {
+	if err := o.guard(ctx, api); err != nil {
 		return nil, err
 	}
-	return o.signIn(guarded), nil
+	return o.signIn(identify(mux)), nil
+}
+
+// executor is any transaction of database/sql's kind.
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// writeOffTx takes an amount off what a policy still owes.
+func writeOffTx(ctx context.Context, tx executor, number string, cents int64) error {
+	res, err := tx.ExecContext(ctx, "UPDATE policies SET due = due - ? WHERE number = ? AND due >= ?", cents, number, cents)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, fmt.Errorf("policy %s owes less than %d", number, cents))
+	}
+	return nil
 }
 
 func main() {

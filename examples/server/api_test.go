@@ -50,7 +50,8 @@ func small(seed uint64, today time.Time) *billing.Data {
 	out := &billing.Data{}
 	kept := map[governance.TenantID]bool{}
 	for i, t := range all.Tenants {
-		if i < 8 || t.Status == governance.TenantActive && t.Note == "" && i%10 == 0 {
+		shown := t.Plan == "enterprise" && t.MRR > 300000 || t.Plan == "business" && t.Currency == "USD" // what demonstration.work looks for
+		if i < 8 || t.Status == governance.TenantActive && t.Note == "" && (shown || i%10 == 0) {
 			out.Tenants = append(out.Tenants, t)
 			kept[governance.TenantID(t.ID)] = true
 		}
@@ -136,6 +137,21 @@ func (w *world) as(t *testing.T, person string) governance.Identity {
 	id, err := w.demo.as(t.Context(), person)
 	require.NoError(t, err)
 	return id
+}
+
+// settle does the background work of the ledger and the outbox until none is left.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	for range 1000 {
+		sealed, err := w.reeve.Kernel.Ledger().Seal(t.Context())
+		require.NoError(t, err)
+		moved, err := w.reeve.Kernel.Outbox().Turn(t.Context())
+		require.NoError(t, err)
+		if sealed+moved == 0 {
+			return
+		}
+	}
+	t.Fatal("the outbox does not come to rest")
 }
 
 // each runs fn on a world on each engine.

@@ -239,7 +239,7 @@ type approvalPage struct {
 	Before    json.RawMessage // of the preview, when it has both sides
 	After     json.RawMessage
 	HasDiff   bool
-	Preview   []Fact
+	Preview   []previewBlock
 	Limits    []limitGroup
 	Votes     []voteView
 	Missing   []governance.Quorum
@@ -316,7 +316,7 @@ func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
 	if a.Tenant != "" {
 		p.Facts = append(p.Facts, Fact{Label: "Tenant", Value: tenantName(c, a.Tenant), Href: "/tenants/" + string(a.Tenant)})
 	}
-	p.Facts = append(p.Facts, Fact{Label: "About", Value: a.Resource, Mono: true}, Fact{Label: "Measured", Value: measuresText(a.Measures)},
+	p.Facts = append(p.Facts, Fact{Label: "About", Value: a.Resource, Mono: true, Href: refPath(a.Resource)}, Fact{Label: "Measured", Value: measuresText(a.Measures)},
 		Fact{Label: "Reason", Value: a.Reason}, Fact{Label: "Ticket", Value: a.Ticket}, Fact{Label: "Asked", At: a.CreatedAt})
 	switch a.State {
 	case governance.StatePending:
@@ -334,7 +334,7 @@ func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
 		if len(what) == 0 || string(what) == "null" {
 			what = a.Input
 		}
-		p.Preview = flatFacts(what)
+		p.Preview = preview(what)
 	}
 	for _, h := range a.Decision.Policies {
 		g := limitGroup{Policy: h.Policy, Version: h.Version, Mode: h.Mode, Why: h.Why}
@@ -355,6 +355,16 @@ func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
 		p.Result = a.Result
 	}
 	return p
+}
+
+// refPath is the page of a thing written as "kind/id"; empty for a tenant, which has a
+// line of its own.
+func refPath(resource string) string {
+	ref := governance.ParseRef(resource)
+	if ref.Kind == "tenant" {
+		return ""
+	}
+	return linkPath(ref.Kind, ref.ID)
 }
 
 func limitLabel(l governance.LimitHit) string {
@@ -378,21 +388,6 @@ func rateText(r *governance.Rate) string {
 		return ""
 	}
 	return fmt.Sprintf(" Converted at %s→%s %.4f of %s (%s).", r.From, r.To, float64(r.Micro)/1e6, r.Date, r.Source)
-}
-
-// flatFacts shows any JSON as lines.
-func flatFacts(raw json.RawMessage) []Fact {
-	flat := flatten(raw)
-	keys := make([]string, 0, len(flat))
-	for k := range flat {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	out := make([]Fact, 0, len(keys))
-	for _, k := range keys {
-		out = append(out, Fact{Label: cmp.Or(Humanize(k), "Value"), Value: flat[k]})
-	}
-	return out
 }
 
 func approvalTimeline(a governance.Approval) []TimelineItem {
@@ -529,6 +524,9 @@ func approvalStories() []Story {
 	list := func(rows []approvalRow, e Empty) View {
 		return View{Title: "Approvals", Template: "approvals_list", Tabs: []Tab{{Title: "Waiting for me", Href: "/approvals?show=mine", Current: true, Count: len(rows)}, {Title: "Open", Href: "/approvals?show=open"}}, Data: approvalListPage{Rows: rows, Empty: e}}
 	}
+	purge := a
+	purge.Action, purge.Tenant, purge.Resource, purge.Measures, purge.Votes = "retention.purge", "", "retention_plan/0192d0a1", []governance.Measure{{Unit: "rows", Value: 9379}}, nil
+	purge.Preview = json.RawMessage(`{"as_of":"2026-11-23T09:00:00Z","source":"crm-tickets","exceptions":[{"country":"DE","count":9,"state":"held","sample":[[6306,1],[8106,1]]},{"country":"FR","count":29,"state":"held"}]}`)
 	done := a
 	done.State, done.ExecutedAt, done.Result = governance.StateExecuted, at.Add(2*time.Hour), json.RawMessage(`{"balance":{"amount":"1100.00","currency":"EUR"}}`)
 	return []Story{
@@ -536,6 +534,7 @@ func approvalStories() []Story {
 		{Name: "approvals, rows", View: list([]approvalRow{{Approval: a, Title: "Tenant credit: €700.00", Tenant: "Acme GmbH", Asked: "Sam Ortiz", Why: "credit-daily", Votes: "1 of 2", Mine: true, Overdue: true},
 			{Approval: done, Title: "Tenant plan downgrade", Tenant: strings.Repeat("Long name ", 8), Asked: "Kim", Why: "downgrade", Votes: "2 of 2"}}, Empty{})},
 		{Name: "approval, may vote", View: page(func(_ *governance.Approval, p *approvalPage) { p.CanVote, p.CanCancel = true, true })},
+		{Name: "approval of a purge", View: approvalView("Retention purge: 9,379 rows", newApprovalPage(c, purge))},
 		{Name: "approval, may not vote, long text", View: long},
 		{Name: "approval, form came back", View: bad, Errors: []FieldError{{"comment", "has more than 2000 bytes"}}},
 		{Name: "approval, failed after approval", View: page(func(b *governance.Approval, p *approvalPage) {

@@ -241,7 +241,18 @@ func (c *console) days(items []TimelineItem) []timelineDay {
 			out = append(out, timelineDay{Title: title})
 		}
 		d := &out[len(out)-1]
+		if n := len(d.Items); n > 0 && repeats(d.Items[n-1], it) {
+			d.Items[n-1].Times++
+			continue
+		}
+		it.Times = max(it.Times, 1)
 		d.Items = append(d.Items, it)
 	}
 	return out
+}
+
+// repeats tells whether an entry says what the one before it says; it is then counted
+// instead of told again.
+func repeats(a, b TimelineItem) bool {
+	return a.Title == b.Title && a.Actor == b.Actor && a.Text == b.Text && a.Status == b.Status && a.Icon == b.Icon && a.Tone == b.Tone
 }

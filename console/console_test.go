@@ -390,6 +390,24 @@ func TestTenants(t *testing.T) {
 	require.Contains(t, page, "Acme &lt;GmbH&gt;")
 	require.Contains(t, page, "A ticket was opened")
 	require.Equal(t, 1, strings.Count(page, ">Tenant created<"), "a record and its event are told once")
+	require.NoError(t, b.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+		for _, f := range []string{"sso", "exports", "exports"} {
+			if err := b.Kernel.GrantTx(ctx, tx, b.As("sam"), "acme", governance.Entitlement{Feature: f, Source: "plan"}); err != nil {
+				return err
+			}
+		}
+		changed, err := b.Kernel.Tenant(ctx, "acme")
+		if err != nil {
+			return err
+		}
+		changed.Plan = "free"
+		_, err = b.Kernel.UpsertTenantTx(ctx, tx, b.As("sam"), changed)
+		return err
+	}))
+	changed := root.get("/tenants/acme", 200).body
+	require.Contains(t, changed, "Plan scale → free")
+	require.Contains(t, changed, ">SSO<")
+	require.Contains(t, changed, `<span class="count">2 times</span>`, "what repeats is counted")
 	require.Contains(t, page, "/tenants/acme/money")
 	require.Contains(t, page, ">Credit</a>")
 	root.get("/tenants/acme/money", 200)

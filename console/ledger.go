@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -265,7 +267,7 @@ func recordItems(ctx context.Context, k *governance.Kernel, t governance.TenantI
 		if err != nil {
 			continue // another program's record says nothing a reader could use
 		}
-		it := TimelineItem{At: v.At, Title: Humanize(v.Action), Text: v.Reason, Actor: cmp.Or(string(v.Actor.Person), v.Actor.ID), Href: "/ledger/" + r.ID.String(), Icon: actionIcon(v.Action)}
+		it := TimelineItem{At: v.At, Title: Humanize(v.Action), Text: cmp.Or(v.Reason, recordSummary(v)), Actor: cmp.Or(string(v.Actor.Person), v.Actor.ID), Href: "/ledger/" + r.ID.String(), Icon: actionIcon(v.Action)}
 		if told, ok := delivered(v); ok { // nine of the same line would say nothing
 			it.Title = told
 		}
@@ -282,6 +284,39 @@ func recordItems(ctx context.Context, k *governance.Kernel, t governance.TenantI
 		items, views = append(items, it), append(views, v)
 	}
 	return items, views, nil
+}
+
+// recordSummary says in a few words what a record of the kernel or of a delivery is
+// about, where it gives no reason: "Plan scale → free", "sso".
+func recordSummary(v governance.RecordView) string {
+	var data struct {
+		Change map[string]json.RawMessage `json:"change"`
+		Name   string                     `json:"name"` // of a delivery's target
+		Type   string                     `json:"type"` // of the event delivered
+	}
+	if json.Unmarshal(v.Data, &data) != nil {
+		return ""
+	}
+	if v.Action == "integration.delivered" {
+		return strings.TrimSpace(data.Name + ": " + Humanize(data.Type))
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(data.Change)) {
+		var moved struct{ From, To string }
+		var word string
+		switch {
+		case json.Unmarshal(data.Change[k], &moved) == nil:
+			if moved.From != moved.To {
+				parts = append(parts, Humanize(k)+" "+cmp.Or(moved.From, "none")+" → "+cmp.Or(moved.To, "none"))
+			}
+		case json.Unmarshal(data.Change[k], &word) != nil || word == "" || word == "0":
+		case k == "feature" || k == "reason":
+			parts = append(parts, Humanize(word))
+		default:
+			parts = append(parts, Humanize(k)+" "+word)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // actionIcon picks an icon by the first word of an action's name.

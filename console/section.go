@@ -169,6 +169,7 @@ type TimelineItem struct {
 	Actor  string
 	Href   string // below the base
 	Status string
+	Times  int // how often in a row, when more than once
 }
 
 // SearchSource answers the search box.

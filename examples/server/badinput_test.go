@@ -188,6 +188,11 @@ func (d *document) shots(t *testing.T, o *operation, tenant string) []shot {
 				out = add(out, "a long path", strings.Replace(path, pathValue(d, p, tenant, o), strings.Repeat("z", *ps.MaxLength+1), 1), body, 422)
 			}
 		case p.In == "query":
+			if p.Name == "cursor" {
+				for name, v := range map[string]string{"a cursor of nothing": "!!", "a cursor of something else": "WyJhIiwiYiIsImMiLCJkIiwiZSJd", "a cursor with NUL": "WyJcdTAwMDAiXQ"} {
+					out = add(out, name, with(path, "cursor", v), body, 422)
+				}
+			}
 			if p.Name == "tenant" {
 				out = add(out, "an empty tenant", with(path, "tenant", ""), body, 422)
 			}

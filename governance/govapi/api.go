@@ -272,7 +272,7 @@ func ParseCursor(cursor string, n int) ([]string, error) {
 		return parts, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || json.Unmarshal(b, &parts) != nil || len(parts) != n {
+	if err != nil || json.Unmarshal(b, &parts) != nil || len(parts) != n || !storable(strings.Join(parts, "")) {
 		return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
 	}
 	return parts, nil

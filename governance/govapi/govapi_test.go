@@ -183,6 +183,7 @@ func TestRefusals(t *testing.T) {
 		"a name twice":        {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","amount":"2.00"}`, 400, "malformed"},
 		"too large":           {"ana", "POST", "/v1/grants/acme", `{"amount":"` + strings.Repeat("1", 2000) + `"}`, 413, "too-large"},
 		"bad amount":          {"ana", "POST", "/v1/grants/acme", `{"amount":"x"}`, 422, "invalid"},
+		"NUL in the cursor":   {"ana", "GET", "/v1/tenants?cursor=WyJcdTAwMDAiXQ", "", 422, "invalid"},
 		"bad cursor":          {"ana", "GET", "/v1/approvals?cursor=zzz", "", 422, "invalid"},
 		"no such approval":    {"ana", "GET", "/v1/approvals/5f3b8f52-3f0f-4b60-8ad2-6b9c3a7d2f10", "", 404, "not-found"},
 		"driver text":         {"ana", "POST", "/v1/grants/acme", `{"amount":"666.00"}`, 500, "internal"},
@@ -260,4 +261,13 @@ func TestReference(t *testing.T) {
 	for _, want := range []string{`id="gov-vote"`, "approval:vote", `id="s-GovApproval"`, `id="s-GovProblem"`} {
 		require.True(t, strings.Contains(page, want), want)
 	}
+}
+
+func TestProblem_Values(t *testing.T) {
+	t.Parallel()
+	_, err := governance.ParseMoney("zebra", "EUR")
+	b, err := json.Marshal(govapi.Problem(err))
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"reason":"is not a decimal amount with at most 2 decimals"`)
+	require.NotContains(t, string(b), "zebra")
 }

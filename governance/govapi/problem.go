@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -90,7 +91,11 @@ func conflictText(err error) string {
 // invalidFields collects every *InvalidError in a tree of joined errors.
 func invalidFields(err error) []GovProblemField {
 	if invalid, ok := err.(*governance.InvalidError); ok { //nolint:errorlint // the walk itself unwraps
-		return []GovProblemField{{invalid.Field, invalid.Reason}}
+		reason := invalid.Reason
+		if value, err := strconv.QuotedPrefix(reason); err == nil { // what was sent does not come back
+			reason = strings.TrimSpace(strings.TrimPrefix(reason, value))
+		}
+		return []GovProblemField{{invalid.Field, reason}}
 	}
 	switch u := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() []error }:

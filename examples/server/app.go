@@ -300,7 +300,10 @@ func (a *app) planFact(ctx context.Context, tx *governance.Tx, id governance.Ide
 			break
 		}
 	}
-	return a.reeve.Analytics.IngestTx(ctx, tx, id, []analytics.Fact{{
+	// The product tells at once, so no day of it is ever incomplete: without its
+	// watermark the day of the last plan change would hold all figures back.
+	always := analytics.Fact{Source: "product", Key: "through", Kind: analytics.KindWatermark, At: time.Date(2199, 12, 31, 0, 0, 0, 0, time.UTC)}
+	return a.reeve.Analytics.IngestTx(ctx, tx, id, []analytics.Fact{always, {
 		Source: "product", Key: "plan/" + string(c.Tenant) + "/" + c.At.UTC().Format(time.RFC3339Nano), Kind: analytics.KindSubscription, Tenant: c.Tenant,
 		Subscription: subscription, Plan: c.To, Quantity: c.Seats, Amount: c.After.Minor, Currency: c.After.Currency, At: c.At,
 	}}, nil)

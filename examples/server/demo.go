@@ -629,6 +629,12 @@ func (d *demonstration) work(ctx context.Context, data *billing.Data) error {
 	if err != nil {
 		return err
 	}
+	// Somebody else asks for the downgrade: what waits counts against who asked, and
+	// whoever tries the agent's key is to find its allowance whole.
+	colleague, err := d.as(ctx, "mika")
+	if err != nil {
+		return err
+	}
 	admin, err := d.as(ctx, "dana")
 	if err != nil {
 		return err
@@ -670,7 +676,7 @@ func (d *demonstration) work(ctx context.Context, data *billing.Data) error {
 	if err := held(err); err != nil {
 		return err
 	}
-	_, err = d.app.product.ChangePlan(ctx, agent, governance.TenantID(big.ID), "business", why("They gave up two of their sites"))
+	_, err = d.app.product.ChangePlan(ctx, colleague, governance.TenantID(big.ID), "business", why("They gave up two of their sites"))
 	if err := held(err); err != nil {
 		return err
 	}

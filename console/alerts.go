@@ -160,7 +160,11 @@ func alertItems(k *governance.Kernel) func(ctx context.Context, t governance.Ten
 			if a.Severity == governance.Critical {
 				tone = ToneDanger
 			}
-			out = append(out, TimelineItem{At: a.FirstAt, Icon: "bell", Tone: tone, Title: alertTitle(a.Title), Text: a.Body, Status: string(a.State), Href: "/alerts#" + a.ID.String()})
+			status := string(a.State)
+			if a.State == governance.AlertFiring {
+				status = string(a.Severity)
+			}
+			out = append(out, TimelineItem{At: a.FirstAt, Icon: "bell", Tone: tone, Title: alertTitle(a.Title), Text: a.Body, Status: status, Href: "/alerts#" + a.ID.String()})
 		}
 		return out, err
 	}

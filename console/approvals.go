@@ -250,6 +250,7 @@ type approvalPage struct {
 	CanCancel bool
 	Reason    Field
 	Timeline  []TimelineItem
+	Ledger    bool // the caller may look it up there
 	Result    json.RawMessage
 }
 
@@ -293,7 +294,11 @@ func approvalDetail(c *Ctx) (View, error) {
 			page.Execute.Why = "only who asked or may decide can execute it"
 		}
 	}
-	return approvalView(approvalTitle(c, a), page), nil
+	v := approvalView(approvalTitle(c, a), page)
+	if page.CanVote {
+		v.Actions = []Button{{Text: "Decide", Kind: "primary", Href: "/approvals/" + id.String() + "#decision"}}
+	}
+	return v, nil
 }
 
 func approvalView(title string, page approvalPage) View {
@@ -302,7 +307,7 @@ func approvalView(title string, page approvalPage) View {
 }
 
 func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
-	p := approvalPage{A: a, Missing: a.Missing,
+	p := approvalPage{A: a, Missing: a.Missing, Ledger: c.Can("ledger:read"),
 		Comment: c.Field(Field{Name: "comment", Label: "Comment", Kind: "textarea", Hint: "Stands in the ledger beside your vote.", MaxLen: 2000}),
 		Reason:  c.Field(Field{Name: "reason", Label: "Why it is withdrawn", MaxLen: 500, Required: true}),
 	}
@@ -339,6 +344,10 @@ func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
 	for _, h := range a.Decision.Policies {
 		g := limitGroup{Policy: h.Policy, Version: h.Version, Mode: h.Mode, Why: h.Why}
 		for _, l := range h.Limits {
+			if l.Max == 0 { // there is nothing to fill
+				g.Why = "Any " + strings.ReplaceAll(l.Unit, "_", " ") + " is held."
+				continue
+			}
 			g.Meters = append(g.Meters, Meter{Label: limitLabel(l), Used: l.Sum, Add: l.Amount, Max: l.Max,
 				Text: fmt.Sprintf("%s before, this adds %s; the limit is %s.%s", unitText(l.Unit, l.Sum), unitText(l.Unit, l.Amount), unitText(l.Unit, l.Max), rateText(l.Rate))})
 		}

@@ -218,7 +218,7 @@ type tenantPage struct {
 	Attributes   []Fact
 	Entitlements []entitlementView
 	Timeline     []TimelineItem
-	NoTimeline   string
+	Ledger       bool // the caller may look there
 }
 
 type entitlementView struct {
@@ -239,6 +239,7 @@ func (con *console) tenantOverview(c *Ctx) (View, error) {
 		owner = people(c)(governance.Actor{Person: s.Tenant.Owner})
 	}
 	page := newTenantPage(s, owner, con.opts.Now())
+	page.Ledger = c.Can("ledger:read")
 	if page.Timeline, err = con.timeline(c, s.Tenant.ID); err != nil {
 		return View{}, err
 	}

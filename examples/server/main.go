@@ -49,16 +49,15 @@ var errProblems = errors.New("problems were found")
 type commandLine struct {
 	Config string            `help:"Settings in YAML." type:"path" placeholder:"FILE"`
 	Set    map[string]string `help:"A setting, as key=value." placeholder:"KEY=VALUE"`
+	Data   string            `help:"Folder of the embedded database, keys and files. Of the demo: one to keep; default a new one that is removed at the end." placeholder:"DIR"`
 
 	Demo struct {
 		Listen string `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-		Data   string `help:"Folder to keep; an existing one is used as it is. Default: a new one that is removed at the end." placeholder:"DIR"`
 		JSON   bool   `name:"json" help:"Print one line of JSON with addresses and keys once ready."`
 		Seed   uint64 `help:"Seed of the made-up data." default:"7"`
 	} `cmd:"" help:"Run with made-up data: tenants, two years of billing, a host database, approvals waiting."`
 	Serve struct {
 		Listen string `help:"Address to listen on." placeholder:"HOST:PORT"`
-		Data   string `help:"Folder of the embedded database." placeholder:"DIR"`
 	} `cmd:"" help:"Run the server."`
 	Migrate struct {
 		Up  struct{} `cmd:"" default:"1" help:"Bring the tables up to date."`
@@ -138,8 +137,8 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	if cl.Serve.Listen != "" {
 		flags["listen"] = cl.Serve.Listen
 	}
-	if cl.Serve.Data != "" {
-		flags["data"] = cl.Serve.Data
+	if cl.Data != "" {
+		flags["data"] = cl.Data
 	}
 	command := kctx.Command()
 	if command == "version" {
@@ -147,9 +146,6 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	}
 	if command == "demo" {
 		flags["listen"] = cl.Demo.Listen
-		if cl.Demo.Data != "" {
-			flags["data"] = cl.Demo.Data
-		}
 	}
 	cfg, err := loadConfig(cl.Config, environ, flags)
 	if command == "config check" {
@@ -160,7 +156,7 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	}
 	switch command {
 	case "demo":
-		return demo(ctx, cfg, demoOptions{JSON: cl.Demo.JSON, Seed: cl.Demo.Seed, Keep: cl.Demo.Data != ""}, stdout, stderr)
+		return demo(ctx, cfg, demoOptions{JSON: cl.Demo.JSON, Seed: cl.Demo.Seed, Keep: cl.Data != ""}, stdout, stderr)
 	case "serve":
 		return runServer(ctx, cfg, stdout, stderr)
 	case "migrate up":

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/reevehq/reeve/governance/govdb"
@@ -43,6 +45,11 @@ func migrateSQL(cfg configuration, postgres bool, stdout io.Writer) error {
 
 func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
 	log := slog.New(slog.DiscardHandler)
+	if cfg.text("database") == "" { // looking must not make a database
+		if _, err := os.Stat(filepath.Join(cfg.text("data"), "reeve.db")); err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+	}
 	db, err := openDatabase(ctx, cfg, log)
 	if err != nil {
 		return err

@@ -25,10 +25,15 @@ type Rates struct {
 }
 
 type keptRate struct {
-	micro int64
-	day   Day
-	until time.Time
+	micro     int64
+	low, high int64 // of all that was told of maxAge, corrected or taken back as well
+	day       Day
+	until     time.Time
 }
+
+// far is how many percent a rate may be from the others before it is not trusted to
+// count a limit with.
+const far = 20
 
 const rateKept = time.Minute
 
@@ -46,7 +51,8 @@ func NewRates(db *govdb.DB, reporting string, maxAge time.Duration) *Rates {
 
 // Rate implements governance.Rates with the newest rate on or before at; a pair
 // without the reporting currency goes through it. A rate that nobody told is
-// governance.ErrNotFound.
+// governance.ErrNotFound. Whoever sends facts must not widen a limit by a rate that is
+// far too low: then the limit is counted with the highest of the time before.
 func (r *Rates) Rate(ctx context.Context, from, to string, at time.Time) (governance.Rate, error) {
 	a, err := r.one(ctx, from, at)
 	if err != nil {
@@ -60,9 +66,19 @@ func (r *Rates) Rate(ctx context.Context, from, to string, at time.Time) (govern
 	if to != r.reporting && (from == r.reporting || b.day < a.day) {
 		day = b.day
 	}
+	unit, into := a.micro, b.micro
+	if a.high-unit > unit/100*far {
+		unit = a.high
+	}
+	if into-b.low > b.low/100*far {
+		into = b.low
+	}
 	// Rounded up: a limit must never be counted with less than is due.
-	n := new(big.Int).Mul(big.NewInt(a.micro), big.NewInt(1_000_000))
-	n.Add(n, big.NewInt(b.micro-1)).Quo(n, big.NewInt(b.micro))
+	n := new(big.Int).Mul(big.NewInt(unit), big.NewInt(1_000_000))
+	n.Add(n, big.NewInt(into-1)).Quo(n, big.NewInt(into))
+	if !n.IsInt64() {
+		return governance.Rate{}, fmt.Errorf("rate of %s into %s: overflow", from, to)
+	}
 	return governance.Rate{From: from, To: to, Micro: n.Int64(), Date: day.String(), Source: "facts"}, nil
 }
 
@@ -70,7 +86,7 @@ func (r *Rates) Rate(ctx context.Context, from, to string, at time.Time) (govern
 func (r *Rates) one(ctx context.Context, currency string, at time.Time) (keptRate, error) {
 	day := DayOf(at, time.UTC)
 	if currency == r.reporting {
-		return keptRate{micro: 1_000_000, day: day}, nil
+		return keptRate{micro: 1_000_000, low: 1_000_000, high: 1_000_000, day: day}, nil
 	}
 	now := time.Now()
 	key := currency + "@" + day.String()
@@ -93,6 +109,11 @@ func (r *Rates) one(ctx context.Context, currency string, at time.Time) (keptRat
 	k.day = Day(d)
 	if age := at.Sub(k.day.Start(time.UTC)); age > r.maxAge {
 		return k, fmt.Errorf("the newest rate of %s is of %s, too old to count with: %w", currency, k.day, governance.ErrNotFound)
+	}
+	err = r.db.Read().NewSelect().Model((*factRow)(nil)).ColumnExpr("MIN(f.rate), MAX(f.rate)").Where("f.kind = ? AND f.currency = ? AND f.day <= ? AND f.day > ? AND f.rate > 0",
+		KindRate, currency, int32(day), int32(DayOf(at.Add(-r.maxAge), time.UTC))-1).Scan(ctx, &k.low, &k.high)
+	if err != nil {
+		return k, fmt.Errorf("rates of %s: %w", currency, err)
 	}
 	k.until = now.Add(rateKept)
 	r.mu.Lock()

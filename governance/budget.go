@@ -2,6 +2,7 @@ package governance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,6 +80,9 @@ func (k *Kernel) amount(ctx context.Context, c *call, l Limit) (int64, *Rate, er
 			return 0, nil, fmt.Errorf("no rates to convert %s into %s", from, to)
 		}
 		rate, err := k.opts.Rates.Rate(ctx, from, to, c.now)
+		if errors.Is(err, ErrNotFound) {
+			return 0, nil, fmt.Errorf("%w: %w", Invalid("currency", "no rate of %s into %s is known that the limit could be counted with", from, to), err)
+		}
 		if err != nil {
 			return 0, nil, fmt.Errorf("rate %s→%s: %w", from, to, err)
 		}

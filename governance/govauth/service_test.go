@@ -363,6 +363,8 @@ func TestService_Roles(t *testing.T) {
 
 		_, err = e.svc.Deactivate(ctx, ada, govauth.Deactivate{Person: "ada"}, nil)
 		require.ErrorIs(t, err, governance.ErrConflict, "the last super admin")
+		_, err = e.svc.Deactivate(ctx, ada, govauth.Deactivate{Person: "cleo"}, nil)
+		require.ErrorIs(t, err, governance.ErrConflict, "the last approver: nobody could be made one any more")
 		_, err = e.svc.Activate(ctx, ada, govauth.Activate{Person: "dan"}, nil)
 		require.ErrorAs(t, err, &held)
 		ap, err = e.Kernel.Approval(ctx, held.Approval)

@@ -227,7 +227,7 @@ func (s *Service) deactivateAction() *governance.Action[Deactivate] {
 }
 
 // changeUserTx changes a person who is in a state, and refuses what would leave
-// nobody to administer.
+// nobody to administer, or nobody to approve.
 func (s *Service) changeUserTx(ctx context.Context, tx *governance.Tx, id governance.PersonID, from UserState, change func(u *userRow)) (userRow, error) {
 	if err := lockPeopleTx(ctx, tx); err != nil {
 		return userRow{}, err
@@ -239,6 +239,7 @@ func (s *Service) changeUserTx(ctx context.Context, tx *governance.Tx, id govern
 	if row.State != string(from) {
 		return row, fmt.Errorf("person %s is %s: %w", id, row.State, governance.ErrConflict)
 	}
+	approver := row.active() && slices.Contains(row.Roles, RoleApprover)
 	change(&row)
 	row.Version++
 	if _, err := tx.NewUpdate().Model(&row).WherePK().Exec(ctx); err != nil {
@@ -250,6 +251,9 @@ func (s *Service) changeUserTx(ctx context.Context, tx *governance.Tx, id govern
 	}
 	if !slices.ContainsFunc(users, func(u userRow) bool { return slices.Contains(u.Roles, RoleSuperAdmin) }) {
 		return row, fmt.Errorf("person %s is the last super admin: %w", id, governance.ErrConflict)
+	}
+	if approver && !slices.ContainsFunc(users, func(u userRow) bool { return slices.Contains(u.Roles, RoleApprover) }) {
+		return row, fmt.Errorf("person %s is the last approver, and without one nobody could become the next: %w", id, governance.ErrConflict)
 	}
 	return row, nil
 }

@@ -224,7 +224,7 @@ func (k *Kernel) policies(ctx context.Context, tx *Tx) (*policySet, error) {
 		tx.Recheck("SELECT 1 FROM gov_setting WHERE key = ? AND value = ?", []any{policyRevision, s.revision}, func() { k.policySet.CompareAndSwap(s, nil) }) {
 		return s, nil
 	}
-	revision, err := settingTx(ctx, tx, policyRevision)
+	revision, err := tx.Memo(policyRevision, func() (string, error) { return settingTx(ctx, tx, policyRevision) })
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +247,7 @@ func (k *Kernel) policies(ctx context.Context, tx *Tx) (*policySet, error) {
 		}
 		s.all = append(s.all, c)
 	}
-	if !tx.Adopted() { // a host may roll back what this transaction sees
+	if !tx.Adopted() && !tx.Forgot() { // what this transaction sees may be rolled back
 		k.policySet.Store(s)
 	}
 	return s, nil
@@ -311,6 +311,7 @@ func (k *Kernel) putPolicyTx(ctx context.Context, tx *Tx, p Policy, editor Perso
 	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 		return v, fmt.Errorf("policy %s: %w", p.ID, err)
 	}
+	tx.Forget(policyRevision)
 	return v, putSettingTx(ctx, tx, policyRevision, NewID[Policy]().String(), k.Now())
 }
 

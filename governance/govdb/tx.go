@@ -26,8 +26,40 @@ type txRoot struct {
 	after     []func()
 	savepoint int
 	recheck   *recheck
-	together  *[]byte // PostgreSQL: where a flush gathers its statements
+	forgot    bool
+	memo      map[string]string // SQLite: what the shared commit has read already
+	together  *[]byte           // PostgreSQL: where a flush gathers its statements
 }
+
+// Memo remembers a value read in this transaction, and on SQLite in the commit it
+// shares: nobody else writes meanwhile, so what one caller read the next need not read
+// again. Whoever writes the thing calls [Tx.Forget] in the same transaction; a rollback
+// to a savepoint forgets everything. On PostgreSQL and in adopted transactions, where
+// others do write meanwhile, nothing is remembered.
+func (t *Tx) Memo(key string, read func() (string, error)) (string, error) {
+	if t.root.memo == nil {
+		return read()
+	}
+	if v, ok := t.root.memo[key]; ok {
+		return v, nil
+	}
+	v, err := read()
+	if err == nil {
+		t.root.memo[key] = v
+	}
+	return v, err
+}
+
+// Forget drops what [Tx.Memo] remembers under key, and keeps this transaction from
+// relying on a [Tx.Recheck]: what it has read since may be undone with it.
+func (t *Tx) Forget(key string) {
+	delete(t.root.memo, key)
+	t.root.forgot = true
+}
+
+// Forgot tells whether this transaction called [Tx.Forget]: what it reads may be its
+// own and not be committed yet, so nobody may cache it.
+func (t *Tx) Forgot() bool { return t.root.forgot }
 
 type recheck struct {
 	query  string
@@ -126,7 +158,7 @@ func (t *Tx) flush(ctx context.Context) error {
 // false there, and the caller reads now instead. A transaction has one recheck; a
 // second one replaces it.
 func (t *Tx) Recheck(query string, args []any, failed func()) (ok bool) {
-	if !t.db.postgres || t.adopted {
+	if !t.db.postgres || t.adopted || t.root.forgot {
 		return false
 	}
 	t.root.recheck = &recheck{t.format(query, args), failed}
@@ -201,6 +233,7 @@ func (t *Tx) release(ctx context.Context, name string) error {
 }
 
 func (t *Tx) rollbackTo(ctx context.Context, name string) error {
+	clear(t.root.memo) // it may hold what is being undone
 	ctx = context.WithoutCancel(ctx)
 	for _, q := range []string{"ROLLBACK TO SAVEPOINT " + name, "RELEASE SAVEPOINT " + name} {
 		if _, err := t.conn.ExecContext(ctx, q); err != nil {

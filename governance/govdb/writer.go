@@ -122,7 +122,7 @@ func (w *writer) batch() {
 	}
 	defer func() { _ = conn.Close() }()
 
-	tx := &Tx{db: w.db, conn: conn, root: &txRoot{}}
+	tx := &Tx{db: w.db, conn: conn, root: &txRoot{memo: map[string]string{}}}
 	var put []deferred
 	began := time.Now()
 	for len(jobs) < w.db.opts.MaxBatch && (len(jobs) == 0 || time.Since(began) < w.db.opts.MaxHold) {
@@ -132,7 +132,7 @@ func (w *writer) batch() {
 		}
 		jobs = append(jobs, more...)
 		for i, j := range more {
-			j.root = &txRoot{savepoint: 1 + i}
+			j.root = &txRoot{savepoint: 1 + i, memo: tx.root.memo}
 			if j.err = w.one(tx, j); errors.Is(j.err, errBroken) {
 				_, _ = conn.ExecContext(ctx, "ROLLBACK")
 				answer(Classify(fmt.Errorf("govdb: the shared transaction failed: %w", j.err)))

@@ -42,8 +42,15 @@ func (s secrets) get(ctx context.Context, name string, fresh func() (string, err
 	if s.dir != "" {
 		return s.file(name, fresh)
 	}
-	v, err := fresh()
-	if err != nil {
+	var v string
+	err := s.db.Read().NewRaw("SELECT value FROM server_secret WHERE name = ?", name).Scan(ctx, &v)
+	if err == nil {
+		return v, nil
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("secret %s: %w", name, err)
+	}
+	if v, err = fresh(); err != nil {
 		return "", fmt.Errorf("secret %s: %w", name, err)
 	}
 	err = s.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {

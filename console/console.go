@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -205,6 +206,10 @@ func (c *console) handle(r Route) http.Handler {
 		}()
 		if x.Identity.Actor.ID == "" && !r.Public {
 			c.toSignIn(x)
+			return
+		}
+		if q, err := url.QueryUnescape(req.URL.RawQuery); err != nil || !storable(q) || !storable(req.URL.Path) {
+			c.fail(x, http.StatusNotFound, "The address contains what is no text.")
 			return
 		}
 		if r.Permission != "" {

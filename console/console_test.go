@@ -225,6 +225,9 @@ func TestConsole_failures(t *testing.T) {
 		require.NotContains(t, body, "password", "%s: internals are not shown", path)
 	}
 	require.Contains(t, b.as(t, "sam").get("/bad/denied", 403).body, "it is Sunday")
+	for _, path := range []string{"/tenants/%00", "/tenants?cursor=%00", "/ledger?q=%ff", "/search?q=%00", "/tenants/%ff"} {
+		requireMarkup(t, b.as(t, "sam").get(path, http.StatusNotFound).body)
+	}
 	home := b.as(t, "sam").get("/", 200).body
 	require.Contains(t, home, "could not be read just now", "a broken card takes nothing else with it")
 	require.Contains(t, home, "Which accounts need me?")
@@ -268,6 +271,10 @@ func TestConsole_forms(t *testing.T) {
 		require.Contains(t, body, `href="#f-document"`)
 		require.Contains(t, body, `id="f-document-error"`)
 		require.Contains(t, body, `&lt;b&gt;why`)
+	})
+	t.Run("bytes that are no text are refused", func(t *testing.T) {
+		sam.post("/forms", http.StatusUnprocessableEntity, "document", "a\xff")
+		sam.post("/forms", http.StatusUnprocessableEntity, "document", "a\x00")
 	})
 	t.Run("held leads to the approval", func(t *testing.T) {
 		require.Equal(t, "/approvals/00000000-0000-0000-0000-000000000000", sam.post("/forms", http.StatusSeeOther, "document", "hold").location)

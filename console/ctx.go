@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -189,12 +190,16 @@ func (x *Ctx) parseForm(maxBody int64) error {
 		return governance.Invalid("form", "could not be read")
 	}
 	for name, values := range x.R.PostForm {
-		if strings.ContainsRune(name+strings.Join(values, ""), 0) {
-			return governance.Invalid("form", "contains U+0000")
+		if !storable(name + strings.Join(values, "")) {
+			return governance.Invalid("form", "contains U+0000 or bytes that are no text")
 		}
 	}
 	return nil
 }
+
+// storable tells whether a text can be kept: a database takes neither U+0000 nor, on
+// PostgreSQL, bytes that are not UTF-8.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // fieldErrors lists the invalid fields in an error.
 func fieldErrors(err error) []FieldError {

@@ -25,10 +25,17 @@ import (
 	"github.com/reevehq/reeve/oversight"
 )
 
-// TestMain lets the test binary be the demo's connectors, as the server's own is.
+// asServer is the environment variable that makes the test binary be the server.
+const asServer = "REEVE_TEST_AS_SERVER"
+
+// TestMain lets the test binary be the demo's connectors, as the server's own is, and
+// the server.
 func TestMain(m *testing.M) {
 	if code, done := servePlugin(os.Args[1:]); done {
 		os.Exit(code)
+	}
+	if os.Getenv(asServer) != "" {
+		main()
 	}
 	os.Exit(m.Run())
 }

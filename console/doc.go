@@ -119,7 +119,8 @@
 //	<div class="grid two">…cards…</div>            also "three"; "grid side" is main column and aside
 //	<div class="stats">{{stat .A}}{{stat .B}}</div>
 //	<div class="table-wrap"><table class="table">    th scope="col"; class "num" on th and td aligns figures right;
-//	  …<td class="num">{{money .M}}</td>…            "mono" for ids; "clip" cuts long text; "mute" for the less important;
+//	  …<td class="num">{{money .M}}</td>…            "mono" for ids; "clip" cuts long text, "long" breaks it; "mute" for the less
+//	                                                 important; <span class="sub"> is a second line;
 //	</table></div>                                   class "rows" on the table makes the whole row of its first link clickable
 //	<form class="filters" method="get">…</form>      one line of {{field}}s above a list, with <button class="btn">Filter</button>
 //	<form class="form" method="post">…</form>        fields below each other; <div class="actions"> for its buttons
@@ -142,10 +143,13 @@
 //	chart.Heat(chart.HeatSpec{…})     a cohort table
 //	chart.Spark(values, "MRR, 12 months")
 //
+// Series.Hrefs and HeatRow.Hrefs lead from each value to what is behind it.
+//
 // # Live pages
 //
 // Without JavaScript everything works. With it: <form data-swap="#votes"> replaces the
-// element of that id by the one in the answer instead of loading the page;
+// element of that id by the one in the answer instead of loading the page (a Post, or a
+// Serve that ends in c.Render);
 // <section id="run" data-refresh="5"> fetches itself again every five seconds while the
 // page is visible. Both need nothing on the server.
 //

@@ -120,6 +120,9 @@ func decodeYAML(source string, into any) (*located, error) {
 	if !utf8.ValidString(source) || strings.ContainsRune(source, 0) {
 		return nil, governance.Invalid("source", "is not UTF-8 text")
 	}
+	if line := tooDeep(source); line > 0 {
+		return nil, governance.Invalid("source", "line %d: is nested more than %d deep", line, maxDepth)
+	}
 	file, err := parser.ParseBytes([]byte(source), 0)
 	if err != nil {
 		return nil, yamlFault(err)
@@ -135,6 +138,33 @@ func decodeYAML(source string, into any) (*located, error) {
 		return nil, yamlFault(err)
 	}
 	return &located{file: file}, nil
+}
+
+const maxDepth = 50
+
+// tooDeep gives the line at which a document is nested too deeply, or 0: the parser's
+// time grows with the square of the depth.
+func tooDeep(source string) int {
+	depth := 0
+	for i, line := range strings.Split(source, "\n") {
+		rest, lists := strings.TrimLeft(line, " "), 0
+		for strings.HasPrefix(rest, "- ") || strings.HasPrefix(rest, "? ") {
+			rest = strings.TrimLeft(rest[2:], " ")
+			lists++
+		}
+		for _, c := range line {
+			switch c {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(0, depth-1)
+			}
+			if max(depth, lists) > maxDepth {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 type anchorFinder struct{ found map[ast.Node]bool }
@@ -163,6 +193,9 @@ func yamlFault(err error) error {
 	switch {
 	case errors.As(err, &at):
 		reason = at.GetMessage()
+		if strings.HasPrefix(reason, "cannot unmarshal") { // the rest speaks of Go
+			reason = "the value is of another type"
+		}
 		if t := at.GetToken(); t != nil {
 			reason = fmt.Sprintf("line %d column %d: %s", t.Position.Line, t.Position.Column, reason)
 		}

@@ -139,7 +139,7 @@ func (s server) rollForward(ctx context.Context, _ governance.Identity, in *roll
 		if months, through, err = s.svc.AsOf(ctx, at); err != nil {
 			return nil, err
 		}
-		out.Body.DataThrough, out.Body.AsOf, out.Body.Generation = through.String(), at, 0
+		out.Body.DataThrough, out.Body.AsOf, out.Body.Generation = through.String(), at.UTC(), 0
 	}
 	from, err := parseDay("query.from", in.From, 0)
 	if err != nil {

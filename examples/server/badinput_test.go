@@ -253,6 +253,9 @@ func (d *document) shots(t *testing.T, o *operation, tenant string) []shot {
 			if at.MaxLength != nil {
 				try("a long text", strings.Repeat("z", *at.MaxLength+1), 422)
 			}
+			if strings.HasSuffix(d.places(s, d.sample(s), "body", 4)[i].path, ".tenant") && o.method != "PUT" {
+				try("an empty tenant", "", 422)
+			}
 			if len(at.Enum) > 0 || at.Format != "" || at.Pattern != "" {
 				try("a value that is not one", marker, 422)
 			}

@@ -88,12 +88,17 @@ func conflictText(err error) string {
 	return text
 }
 
+const maxReason = 400
+
 // invalidFields collects every *InvalidError in a tree of joined errors.
 func invalidFields(err error) []GovProblemField {
 	if invalid, ok := err.(*governance.InvalidError); ok { //nolint:errorlint // the walk itself unwraps
 		reason := invalid.Reason
 		if value, err := strconv.QuotedPrefix(reason); err == nil { // what was sent does not come back
 			reason = strings.TrimSpace(strings.TrimPrefix(reason, value))
+		}
+		if len(reason) > maxReason { // a value stands in the middle of it
+			reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
 		}
 		return []GovProblemField{{invalid.Field, reason}}
 	}

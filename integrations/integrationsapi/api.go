@@ -78,7 +78,7 @@ type integrationsReasonInput struct {
 type integrationsResyncInput struct {
 	IntegrationsTargetID
 	Body struct {
-		Tenant     string `json:"tenant,omitempty" maxLength:"128"`
+		Tenant     string `json:"tenant,omitempty" minLength:"1" maxLength:"128"`
 		AllTenants bool   `json:"all_tenants,omitempty"`
 	}
 }
@@ -87,7 +87,7 @@ type integrationsReplayTargetInput struct {
 	govapi.Idempotent
 	IntegrationsTargetID
 	Body struct {
-		Tenant           string `json:"tenant,omitempty" maxLength:"128" doc:"Of one tenant; absent: of all"`
+		Tenant           string `json:"tenant,omitempty" minLength:"1" maxLength:"128" doc:"Of one tenant; absent: of all"`
 		From             string `json:"from,omitempty" format:"date-time" doc:"Made then or later"`
 		To               string `json:"to,omitempty" format:"date-time" doc:"Made before"`
 		IncludeDelivered bool   `json:"include_delivered,omitempty" doc:"Also what was delivered, not only dead letters"`

@@ -126,7 +126,7 @@ type runbookOpenInput struct {
 	Body struct {
 		Runbook string `json:"runbook" minLength:"1" maxLength:"64"`
 		Alert   string `json:"alert,omitempty" format:"uuid" doc:"The open alert it is about"`
-		Tenant  string `json:"tenant,omitempty" maxLength:"128"`
+		Tenant  string `json:"tenant,omitempty" minLength:"1" maxLength:"128"`
 		Ticket  string `json:"ticket,omitempty" maxLength:"200"`
 		Subject string `json:"subject,omitempty" maxLength:"300"`
 	}

@@ -418,7 +418,7 @@ func (a *app) mount(o openOptions) error {
 	mux := http.NewServeMux()
 	apiMux := http.NewServeMux()
 	a.api = a.newAPI(apiMux)
-	mux.Handle("/v1/", a.auth.Middleware(apiMux))
+	mux.Handle("/v1/", a.auth.Middleware(govapi.Unknown(apiMux)))
 	reference := govapi.Reference(a.api, "/docs")
 	mux.Handle("GET /docs", reference)
 	mux.Handle("GET /docs.css", reference)

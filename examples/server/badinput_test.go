@@ -325,6 +325,12 @@ func TestAPI_BadInput(t *testing.T) {
 				}
 			}
 		}
+		for path, want := range map[string]int{"GET /v1/nothing": 404, "DELETE /v1/tenants": 405, "PATCH /v1/me": 405, "GET /v1/": 404} {
+			method, at, _ := strings.Cut(path, " ")
+			if fault := checkProblem(t, shot{want: []int{want}}, w.send(t, "super_admin", method, at, "")); fault != "" {
+				faults = append(faults, path+": "+fault)
+			}
+		}
 		t.Logf("%d bad requests on %d operations", n, len(d.operations()))
 		if w.state(t)["gov_record"] != before["gov_record"] {
 			t.Log("records were written")

@@ -180,14 +180,14 @@ func (d *document) shots(t *testing.T, o *operation, tenant string) []shot {
 		if ps.is("array") {
 			ps = d.resolve(ps.Items)
 		}
-		switch {
-		case p.In == "path":
+		switch p.In {
+		case "path":
 			out = add(out, "NUL in the path", strings.Replace(path, pathValue(d, p, tenant, o), "a%00b", 1), body, 400, 404, 422)
 			out = add(out, "bytes that are no text in the path", strings.Replace(path, pathValue(d, p, tenant, o), "a%ff%fe", 1), body, 400, 404, 422)
 			if ps.MaxLength != nil {
 				out = add(out, "a long path", strings.Replace(path, pathValue(d, p, tenant, o), strings.Repeat("z", *ps.MaxLength+1), 1), body, 422)
 			}
-		case p.In == "query":
+		case "query":
 			if p.Name == "cursor" {
 				for name, v := range map[string]string{"a cursor of nothing": "!!", "a cursor of something else": "WyJhIiwiYiIsImMiLCJkIiwiZSJd", "a cursor with NUL": "WyJcdTAwMDAiXQ"} {
 					out = add(out, name, with(path, "cursor", v), body, 422)
@@ -204,7 +204,7 @@ func (d *document) shots(t *testing.T, o *operation, tenant string) []shot {
 			if ps.MaxLength != nil {
 				out = add(out, "a long "+p.Name, with(strings.Replace(path, p.Name+"=", "_=", 1), p.Name, strings.Repeat("z", *ps.MaxLength+1)), body, 422)
 			}
-		case p.In == "header":
+		case "header":
 			out = append(out, shot{"a long " + p.Name, "super_admin", path, body, append([]string{p.Name, strings.Repeat("z", 300)}, kind...), []int{422}})
 			out = append(out, shot{"bytes that are no text in " + p.Name, "super_admin", path, body, append([]string{p.Name, "a\xff"}, kind...), []int{422}})
 		}

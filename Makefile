@@ -30,8 +30,8 @@ lint: $(BIN)/golangci-lint $(BIN)/staticcheck ## staticcheck and golangci-lint
 vuln: $(BIN)/govulncheck ## govulncheck; REEVE_VULNDB names an unpacked folder of OSV records
 	$(BIN)/govulncheck $${REEVE_VULNDB:+-db file://$$REEVE_VULNDB} ./...
 
-generate: ## make generated code anew
-	$(GO) generate ./...
+generate: $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc ## make generated code anew; needs protoc
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(GO) generate ./...
 
 golden: ## write golden files anew; review the diff
 	$(GO) test ./examples/server/... -run Golden -update

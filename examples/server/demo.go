@@ -622,8 +622,8 @@ func (d *demonstration) retention(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := svc.PlaceHold(ctx, admin, retention.NewHold{Matter: "2026-014 tax audit of tenant t-7", Reason: "Contacts, invoices and tickets of this tenant are evidence in a pending case",
-		Selector: retention.Selector{Tenant: "t-7"}, Key: "demo-hold"}); err != nil {
+	if _, err := svc.PlaceHold(ctx, admin, retention.NewHold{Matter: "2026-014 tax audit, France", Reason: "The invoices of French customers are evidence in a pending tax audit",
+		Selector: retention.Selector{Class: "invoice", Country: "FR"}, Key: "demo-hold"}); err != nil {
 		return err
 	}
 	if err := svc.PlanAll(ctx); err != nil {

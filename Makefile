@@ -39,7 +39,8 @@ golden: ## write golden files anew; review the diff
 check: build vet lint test ## what a change must pass
 
 e2e: ## the browser journeys; needs Chromium and Node
-	REEVE_E2E=1 $(GO) test ./internal/e2e/ -count=1 -v
+	cd internal/e2e && npm install --no-audit --no-fund --silent
+	REEVE_TEST_BROWSER=$$(command -v chromium) $(GO) test ./internal/e2e/ -count=1 -v
 
 bench: ## benchmarks that print ratios measured in the same run
 	$(GO) run ./internal/bench

@@ -1,0 +1,294 @@
+// The three journeys of docs/design.md, every page and every theme, in a browser.
+// Run by TestBrowser, which gives REEVE_E2E_READY (the demo's line) and
+// REEVE_TEST_BROWSER.
+import { check, crawl, finding, findings, inspect, launch, person, picture } from './browser.mjs';
+
+const ready = JSON.parse(process.env.REEVE_E2E_READY);
+const home = ready.console_url;
+
+async function api(key, method, path, body) {
+  const r = await fetch(ready.api_url + path, { method, headers: { authorization: `Bearer ${ready.keys[key]}`, 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
+  const text = await r.text();
+  if (!r.ok) throw new Error(`${method} ${path} as ${key}: ${r.status} ${text}`);
+  return text ? JSON.parse(text) : {};
+}
+
+async function vote(key, id) {
+  const { digest } = await api(key, 'GET', `/approvals/${id}`);
+  return api(key, 'POST', `/approvals/${id}/votes`, { decision: 'approve', digest, comment: 'Looked at' });
+}
+
+/** A link for somebody else is asked for by one person and approved by another. */
+async function link(who, approver) {
+  const held = await api('super_admin', 'POST', `/users/${who}/sign-in-link`, { reason: 'A new machine' });
+  const done = await vote(approver, held.approval);
+  return (await api('super_admin', 'POST', `/sign-in-links/${done.result.link}/show`)).url;
+}
+
+async function signIn(page, url, name) {
+  await page.goto(url);
+  check((await page.title()).includes(name), 'sign-in', `the page is for ${await page.title()}, not ${name}`);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.waitForURL((u) => !u.pathname.includes('/signin'));
+}
+
+const go = (page, path) => page.goto(home + path);
+const sees = async (page, where, text) => {
+  try { await page.getByText(text).first().waitFor({ timeout: 10000 }); } catch { finding(where, `does not show "${text}" at ${page.url()}`); await picture(page, `${where} missing`); }
+};
+const card = (page, title) => page.locator('section.card', { has: page.getByRole('heading', { name: title, exact: true }) });
+const submit = async (page, button) => { await Promise.all([page.waitForLoadState('load'), button.click()]); await page.waitForLoadState('networkidle'); };
+
+async function eventually(where, what, ok) {
+  for (const end = Date.now() + 20000; Date.now() < end; await new Promise((r) => setTimeout(r, 200))) if (await ok()) return;
+  finding(where, `not within 20 s: ${what}`);
+}
+
+async function credit(dana, noor) {
+  const where = 'a credit over the limit';
+  await go(dana, '/tenants?status=active');
+  await dana.locator('main table a').nth(3).click();
+  await dana.getByRole('link', { name: 'Billing and data' }).click();
+  const billing = dana.url();
+  const name = await dana.locator('h1').innerText();
+  const form = card(dana, 'Give credit');
+  await form.getByLabel('Amount').fill('twelve');
+  await form.getByLabel('Reason').fill('Outage on Monday');
+  dana.allowed = [422];
+  await submit(dana, form.getByRole('button'));
+  await sees(dana, where, 'There is a problem');
+  check(await form.getByLabel('Amount').inputValue() === 'twelve', where, 'what was typed is gone');
+  check(await form.getByLabel('Reason').inputValue() === 'Outage on Monday', where, 'the reason that was typed is gone');
+  await inspect(dana, `${where}, refused`);
+  dana.allowed = [];
+  await form.getByLabel('Amount').fill('1500.00');
+  await form.getByLabel('Currency').selectOption('EUR');
+  await submit(dana, form.getByRole('button'));
+  if (!check(/\/approvals\/[0-9a-f-]{36}$/.test(dana.url()), where, `leads to ${dana.url()}`)) return;
+  const approval = dana.url();
+  check(await dana.getByRole('button', { name: 'Approve' }).isDisabled(), where, 'who asked may press Approve');
+  await inspect(dana, `${where}, held`);
+
+  await go(noor, '/approvals');
+  await noor.locator('main table a').filter({ hasText: /credit/i }).filter({ hasText: name }).first().click();
+  check(noor.url() === approval, where, `the inbox leads to ${noor.url()}`);
+  await noor.getByLabel('Comment').fill('Agreed with finance');
+  await inspect(noor, `${where}, to decide`);
+  await submit(noor, noor.getByRole('button', { name: 'Approve' }));
+  await sees(noor, where, 'Executed');
+  await dana.goto(approval);
+  await sees(dana, where, 'Agreed with finance');
+  await sees(dana, where, 'Noor Haddad');
+  check(await dana.getByRole('button', { name: 'Approve' }).count() === 0, where, 'a decided approval still has buttons');
+  await dana.goto(billing);
+  await sees(dana, where, '€1,500.00');
+}
+
+async function downgrade(dana) {
+  const where = 'a tenant is downgraded';
+  await go(dana, '/tenants?status=active&plan=business');
+  await dana.locator('main table a').first().click();
+  const tenant = dana.url();
+  const id = decodeURIComponent(tenant.split('/').pop());
+  await dana.getByRole('link', { name: 'Billing and data' }).click();
+  const form = card(dana, 'Change plan');
+  await form.getByLabel('New plan').selectOption('starter');
+  await form.getByLabel('Reason').fill('Half of their sites closed');
+  await submit(dana, form.getByRole('button'));
+  if (dana.url().includes('/approvals/')) {
+    await inspect(dana, `${where}, held`);
+    await vote('gov_approver', dana.url().split('/').pop());
+    await dana.reload();
+    await sees(dana, where, 'Executed');
+  }
+  await eventually(where, 'every connector was told', async () => {
+    const { items } = await api('cs_agent', 'GET', `/integrations/deliveries?limit=100&tenant=${id}`);
+    const told = items.filter((d) => d.type === 'tenant.plan_changed');
+    return told.length >= 4 && items.every((d) => !['pending', 'dead'].includes(d.state));
+  });
+  await dana.goto(tenant);
+  await sees(dana, where, /plan/i);
+  check((await dana.locator('main').innerText()).toLowerCase().includes('starter'), where, 'the tenant does not show its plan');
+  await inspect(dana, `${where}, its timeline`);
+  await go(dana, `/deliveries?tenant=${encodeURIComponent(id)}`);
+}
+
+async function purge(dana, noor) {
+  const where = 'a purge';
+  await go(dana, '/retention');
+  const { items } = await api('super_admin', 'GET', '/retention/plans');
+  const plan = items.find((p) => p.approval && !p.run);
+  if (!check(plan, where, 'no plan waits')) return;
+  await go(dana, `/retention/plans/${plan.id}`);
+  await dana.getByRole('link', { name: 'See the approval' }).click();
+  const approval = dana.url();
+  await noor.goto(approval);
+  await noor.getByLabel('Comment').fill('The figures are right');
+  await submit(noor, noor.getByRole('button', { name: 'Approve' }));
+  await eventually(where, 'it has run', async () => (await api('super_admin', 'GET', `/approvals/${plan.approval}`)).state === 'executed');
+  await go(dana, `/retention/plans/${plan.id}`);
+  await dana.getByRole('link', { name: 'See the run' }).click();
+  await inspect(dana, `${where}, its run`);
+  await dana.locator('main').getByRole('link', { name: /evidence/i }).first().click();
+  await sees(dana, where, 'The figures are right');
+  await inspect(dana, `${where}, its evidence`);
+}
+
+async function revenue(dana, felix) {
+  const where = 'revenue';
+  for (const page of [dana, felix]) {
+    await go(page, '/revenue');
+    await sees(page, where, /data through/i);
+  }
+  const pages = await felix.locator('nav.side a').allInnerTexts();
+  check(pages.length > 1 && pages.every((p) => /home|revenue|account/i.test(p)), where, `a finance viewer sees ${pages.join(', ')}`);
+  felix.allowed = [403];
+  for (const path of ['/tenants', '/ledger', '/approvals', '/users']) {
+    const r = await go(felix, path);
+    check(r.status() === 403, where, `a finance viewer gets ${r.status()} at ${path}`);
+  }
+  await inspect(felix, 'no permission');
+  felix.allowed = [];
+  await go(felix, '/revenue/rollforward');
+  await felix.locator('main table a[href*="drill"]').last().click();
+  await inspect(felix, `${where}, a number`);
+  await felix.locator('main table a[href*="tenant="]').first().click();
+  await inspect(felix, `${where}, of one tenant`);
+  await felix.locator('main a[href*="/facts"]').first().click();
+  await sees(felix, where, /facts/i);
+}
+
+async function playbook(dana) {
+  const where = 'a playbook';
+  const { items } = await api('super_admin', 'GET', '/playbook-runs?mode=live&state=succeeded&limit=50');
+  await go(dana, `/playbooks/runs/${items[0].id}`);
+  const form = card(dana, 'Step in');
+  await form.getByLabel(/reason|why/i).fill('They told us that they are on holiday');
+  await submit(dana, form.getByRole('button', { name: 'Roll back' }));
+  await eventually(where, 'the run is rolled back', async () => (await api('super_admin', 'GET', `/playbook-runs/${items[0].id}`)).state === 'rolled_back');
+  await dana.reload();
+  await sees(dana, where, /rolled back/i);
+  await inspect(dana, `${where}, rolled back`);
+}
+
+async function impersonate(dana) {
+  const where = 'impersonation';
+  await go(dana, '/tenants?status=active');
+  await dana.locator('main table a').nth(7).click();
+  const href = await dana.locator('a[href*="/sessions/new?tenant="]').first().getAttribute('href');
+  await dana.goto(new URL(href, home).href);
+  const user = dana.getByLabel('User', { exact: true });
+  if (await user.evaluate((e) => e.tagName) === 'SELECT') await user.selectOption({ index: 1 });
+  await dana.getByLabel('Reason').fill('Cannot find an invoice');
+  await inspect(dana, `${where}, to start`);
+  await submit(dana, dana.getByRole('button', { name: 'Start session' }));
+  if (!check(dana.url().includes('/app/'), where, `opening leads to ${dana.url()}`)) return;
+  await sees(dana, where, /works as/);
+  await inspect(dana, `${where}, in the product`);
+  await dana.getByRole('link', { name: 'Documents', exact: true }).click();
+  await submit(dana, dana.getByRole('button', { name: 'End' }));
+  if (!check(!dana.url().includes('/app/'), where, `ending leads to ${dana.url()}`)) return;
+  await go(dana, '/sessions');
+  await dana.locator('main table a').first().click();
+  await dana.locator('main table a[href*="frame="]').first().click();
+  await sees(dana.frameLocator('iframe').first(), where, 'Paperwork');
+}
+
+async function withoutScript(browser, url) {
+  const where = 'without JavaScript';
+  const cleo = await person(browser, 'cleo', { javaScriptEnabled: false });
+  await signIn(cleo, url, 'Cleo');
+  for (const name of ['Approvals', 'Tenants', 'Playbooks', 'Alerts']) {
+    await cleo.locator('nav.side').getByRole('link', { name }).first().click();
+    check((await cleo.locator('h1').innerText()).includes(name), where, `${name} leads to ${cleo.url()}`);
+  }
+  await cleo.goto(home + '/tenants?status=active');
+  await cleo.locator('main table a').nth(11).click();
+  await cleo.getByRole('link', { name: 'Billing and data' }).click();
+  const form = card(cleo, 'Give credit');
+  await form.getByLabel('Amount').fill('5.00');
+  await form.getByLabel('Currency').selectOption('EUR');
+  await form.getByLabel('Reason').fill('Outage on Monday');
+  await submit(cleo, form.getByRole('button'));
+  await sees(cleo, where, 'The credit was given.');
+  await sees(cleo, where, '€5.00');
+  await cleo.locator('details.menu summary').click();
+  await submit(cleo, cleo.getByRole('button', { name: 'Dark' }));
+  check(await cleo.locator('html').getAttribute('data-theme') === 'dark', where, 'the dark theme is not chosen');
+  await cleo.setViewportSize({ width: 390, height: 844 });
+  await cleo.locator('details.nav-toggle summary').click();
+  await cleo.locator('nav.nav-sheet').getByRole('link', { name: 'Tenants' }).click();
+  check((await cleo.locator('h1').innerText()).includes('Tenants'), where, `the small navigation leads to ${cleo.url()}`);
+  await cleo.locator('details.menu summary').click();
+  await submit(cleo, cleo.getByRole('button', { name: 'Sign out' }));
+  check(cleo.url().includes('/signin'), where, `signing out leads to ${cleo.url()}`);
+  await cleo.goto(home + '/tenants');
+  check(cleo.url().includes('/signin'), where, `nobody is sent to sign in but to ${cleo.url()}`);
+  await cleo.context().close();
+}
+
+/** The checks are worth something only if they find what is wrong. */
+async function selfTest(browser) {
+  const page = await person(browser, 'self-test');
+  await page.route('http://127.0.0.1:9/', (r) => r.fulfill({ contentType: 'text/html', headers: { 'content-security-policy': "default-src 'none'" },
+    body: '<html><title>x</title><h1 style="color:red">a</h1><input><p><img src="http://127.0.0.1:9/x.png"></p><pre>' + 'w'.repeat(2000) + '</pre></html>' }));
+  await page.goto('http://127.0.0.1:9/');
+  await inspect(page, 'self-test');
+  const found = findings.splice(0).join('\n');
+  console.log('(those of the self-test are meant to be there)');
+  for (const want of ['has 1 h1, 0 main', 'wider than 1440', 'wider than 390', 'axe label', 'axe image-alt', 'axe html-has-lang', 'console: ', 'policy violation: style-src']) check(found.includes(want), 'self-test', `nothing found "${want}"`);
+  await page.context().close();
+}
+
+const browser = await launch(process.env.REEVE_TEST_BROWSER);
+const steps = [];
+const step = async (name, fn) => {
+  const began = Date.now();
+  try { steps.push([name, await fn()]); } catch (e) { finding(name, String(e.stack ?? e).split('\n').slice(0, 12).join('\n  ')); }
+  console.log(`${name}: ${((Date.now() - began) / 1000).toFixed(1)} s`);
+};
+try {
+  await step('self-test', () => selfTest(browser));
+  const dana = await person(browser, 'dana'), noor = await person(browser, 'noor'), felix = await person(browser, 'felix');
+  await step('sign-in', async () => {
+    await dana.goto(ready.sign_in_url);
+    await inspect(dana, 'sign-in link');
+    await signIn(dana, ready.sign_in_url, 'Dana');
+    await signIn(noor, await link('noor', 'gov_approver_2'), 'Noor');
+    await signIn(felix, await link('felix', 'gov_approver'), 'Felix');
+  });
+  await step('credit', () => credit(dana, noor));
+  await step('downgrade', () => downgrade(dana));
+  await step('purge', () => purge(dana, noor));
+  await step('revenue', () => revenue(dana, felix));
+  await step('playbook', () => playbook(dana));
+  await step('impersonation', () => impersonate(dana));
+  await step('no script', async () => withoutScript(browser, await link('cleo', 'gov_approver')));
+  await step('used link', async () => {
+    const guest = await person(browser, 'guest');
+    guest.allowed = [404, 410];
+    await guest.goto(ready.sign_in_url);
+    await inspect(guest, 'used sign-in link');
+    await guest.goto(home + '/signin');
+    await inspect(guest, 'sign-in');
+    guest.allowed = [];
+    await guest.goto(ready.api_url.replace(/\/v1$/, '/docs'));
+    await inspect(guest, 'API reference', { quick: true });
+    await guest.context().close();
+  });
+  let kinds = [];
+  await step('every page', async () => { kinds = await crawl(dana, 'dana', home, [home + '/', home + '/me', home + '/search?q=alder', home + '/tenants?q=nobody-of-that-name'], { skip: [/_stories/, /signout/] }); });
+  const nav = await dana.locator('nav.side a').evaluateAll((as) => as.map((a) => new URL(a.href).pathname));
+  for (const path of nav) check(kinds.some((k) => path.endsWith(k)), 'navigation', `${path} was not visited`);
+  for (const kind of ['/approvals/{id}', '/tenants/{name}', '/sessions/{id}', '/ledger/{id}', '/retention/plans/{id}', '/retention/runs/{id}', '/retention/runs/{id}/evidence', '/retention/holds/{id}',
+    '/playbooks/{name}', '/playbooks/runs/{id}', '/runbooks/{id}', '/deliveries/{id}', '/targets/{id}', '/policies/{name}', '/users/{name}', '/revenue/refreshes/{n}'])
+    check(kinds.includes(kind), 'pages', `no link leads to a page such as ${kind}`);
+  console.log(`${kinds.length} kinds of page, ${nav.length} in the navigation`);
+  await step('home of an approver', async () => { await go(noor, '/'); await inspect(noor, 'home of an approver'); });
+} finally {
+  await browser.close();
+}
+if (findings.length > 0) {
+  console.log(`${findings.length} findings`);
+  process.exit(1);
+}

@@ -220,8 +220,8 @@ const policyRevision = "policy.revision"
 func (k *Kernel) policies(ctx context.Context, tx *Tx) (*policySet, error) {
 	// Where reading it costs a round trip, a cached set is taken and the revision
 	// checked by the last statement before the commit.
-	if s := k.policySet.Load(); s != nil && s.revision != "" &&
-		tx.Recheck("SELECT 1 FROM gov_setting WHERE key = ? AND value = ?", []any{policyRevision, s.revision}, func() { k.policySet.CompareAndSwap(s, nil) }) {
+	if s := k.policySet.Load(); s != nil &&
+		tx.Recheck("SELECT 1 WHERE COALESCE((SELECT value FROM gov_setting WHERE key = ?), '') = ?", []any{policyRevision, s.revision}, func() { k.policySet.CompareAndSwap(s, nil) }) {
 		return s, nil
 	}
 	revision, err := tx.Memo(policyRevision, func() (string, error) { return settingTx(ctx, tx, policyRevision) })

@@ -232,25 +232,19 @@ func (d *DB) doPostgres(ctx context.Context, fn func(context.Context, *Tx) error
 	}
 }
 
-func (d *DB) oncePostgres(ctx context.Context, fn func(context.Context, *Tx) error) (err error) {
-	sqlTx, err := d.write.DB.BeginTx(ctx, nil)
+func (d *DB) oncePostgres(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	sqlConn, err := d.write.DB.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("govdb: begin: %w", err)
+		return fmt.Errorf("govdb: connection: %w", err)
 	}
-	tx := &Tx{db: d, conn: sqlTx, root: &txRoot{}}
-	defer func() {
-		if err != nil {
-			_ = sqlTx.Rollback()
-		}
-	}()
-	if err = d.call(ctx, tx, fn); err != nil {
+	conn := &pgTx{conn: sqlConn}
+	defer conn.end(ctx)
+	tx := &Tx{db: d, conn: conn, root: &txRoot{}}
+	if err := d.call(ctx, tx, fn); err != nil {
 		return Classify(err)
 	}
-	if err = tx.flush(ctx); err != nil {
+	if err := tx.commitPostgres(ctx, conn); err != nil {
 		return Classify(err)
-	}
-	if err = sqlTx.Commit(); err != nil {
-		return Classify(fmt.Errorf("govdb: commit: %w", err))
 	}
 	tx.root.committed()
 	return nil

@@ -331,3 +331,79 @@ func BenchmarkDo(b *testing.B) {
 		b.ReportMetric(shared/single, "ratio")
 	}
 }
+
+// TestDo_SwallowedErrorsDoNotCommit is about PostgreSQL, where COMMIT in a failed
+// transaction rolls back and reports success.
+func TestDo_SwallowedErrorsDoNotCommit(t *testing.T) {
+	t.Parallel()
+	e := govtest.NewPostgres(t, nil)
+	count := table(t, e)
+	for name, swallow := range map[string]func(ctx context.Context, tx *govdb.Tx){
+		"a statement": func(ctx context.Context, tx *govdb.Tx) { _, _ = tx.ExecContext(ctx, "INSERT INTO nowhere VALUES (1)") },
+		"the first row": func(ctx context.Context, tx *govdb.Tx) {
+			var n int
+			_ = tx.QueryRowContext(ctx, "SELECT 1/0").Scan(&n)
+		},
+		"a later row": func(ctx context.Context, tx *govdb.Tx) {
+			rows, err := tx.QueryContext(ctx, "SELECT 100 / (50 - i) FROM generate_series(0, 100) AS i") //nolint:rowserrcheck // left unread: that is the case
+			if err != nil {
+				return
+			}
+			defer func() { _ = rows.Close() }()
+			for rows.Next() { //nolint:revive // nothing to do with them
+			}
+		},
+	} {
+		err := e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
+			if err := put(name)(ctx, tx); err != nil {
+				return err
+			}
+			swallow(ctx, tx)
+			return nil
+		})
+		require.Error(t, err, name)
+		require.Zero(t, count(), name)
+	}
+	require.NoError(t, e.DB.Do(t.Context(), put("the connections are usable")))
+	require.Equal(t, 1, count())
+}
+
+func TestDo_Empty(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, nil, func(t *testing.T, e *govtest.Env) {
+		told := false
+		require.NoError(t, e.DB.Do(t.Context(), func(_ context.Context, tx *govdb.Tx) error {
+			tx.AfterCommit(func() { told = true })
+			return nil
+		}))
+		require.True(t, told)
+	})
+}
+
+func TestTx_Recheck(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, nil, func(t *testing.T, e *govtest.Env) {
+		count := table(t, e)
+		var tries, failed int
+		err := e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
+			tries++
+			if !tx.Recheck("SELECT 1 FROM host WHERE v = ?", []any{"never there"}, func() { failed++ }) {
+				return errors.New("read it now")
+			}
+			return put("x")(ctx, tx)
+		})
+		require.Zero(t, count())
+		if !e.DB.Postgres() {
+			require.EqualError(t, err, "read it now")
+			return
+		}
+		require.ErrorIs(t, err, govdb.ErrRetry)
+		require.Equal(t, 4, tries)
+		require.Equal(t, 4, failed)
+		require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
+			tx.Recheck("SELECT 1 FROM host WHERE v = ?", []any{"y"}, func() { failed++ })
+			return put("y")(ctx, tx)
+		}))
+		require.Equal(t, 4, failed)
+	})
+}

@@ -118,12 +118,9 @@ func (t *Tx) AfterCommit(f func()) {
 	}
 }
 
-// flush writes what was put off. On PostgreSQL the statements go out together, in
-// one round trip, and the recheck is the last of them.
-func (t *Tx) flush(ctx context.Context) error {
-	if !t.db.postgres {
-		return t.flushDeferred(ctx)
-	}
+// commitPostgres writes what was put off and commits, in one round trip: the
+// recheck is the last statement before COMMIT.
+func (t *Tx) commitPostgres(ctx context.Context, conn *pgTx) error {
 	var text []byte
 	t.root.together = &text
 	err := t.flushDeferred(ctx)
@@ -133,23 +130,17 @@ func (t *Tx) flush(ctx context.Context) error {
 	}
 	check := t.root.recheck
 	if check != nil {
-		text = append(text, check.query...)
+		text = fmt.Appendf(text, "SELECT 1 / COUNT(*) FROM (%s) AS still;\n", check.query)
 	}
-	if len(text) == 0 {
+	err = conn.commit(ctx, string(text))
+	switch {
+	case err == nil:
 		return nil
-	}
-	res, err := t.conn.ExecContext(ctx, string(text))
-	if err != nil {
-		return fmt.Errorf("govdb: write what was put off: %w", err)
-	}
-	if check == nil {
-		return nil
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 { // the last statement's
+	case check != nil && vanished(err):
 		check.failed()
-		return fmt.Errorf("govdb: what was read has changed: %w", errors.Join(ErrRetry, err))
+		return fmt.Errorf("govdb: what was read has changed: %w: %w", ErrRetry, err)
 	}
-	return nil
+	return fmt.Errorf("govdb: commit: %w", err)
 }
 
 // Recheck makes the commit depend on query, a SELECT, still giving a row then; else

@@ -144,7 +144,7 @@ func (w *writer) batch() {
 		}
 	}
 	tx.root.deferred = put
-	if err := tx.flush(ctx); err != nil {
+	if err := tx.flushDeferred(ctx); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")
 		answer(Classify(err))
 		return

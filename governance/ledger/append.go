@@ -109,6 +109,10 @@ type disclosureRow struct {
 // Append writes entries in tx's commit, in one statement with those of the callers
 // that share it. What is wrong with an entry is found here, so that it cannot
 // spoil the others' commit.
+//
+// On SQLite, where one writer holds the lock until the commit, the records become
+// leaves in that commit, and only the signature comes after it. On PostgreSQL that
+// would make each writer wait for the one before, and [Log.Seal] does it afterwards.
 func Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
 	out := make([]Receipt, len(es))
 	for i, e := range es {
@@ -153,6 +157,15 @@ func flushRecords(ctx context.Context, tx *govdb.Tx, items []any) error {
 	rows := make([]*recordRow, len(items))
 	for i, it := range items {
 		rows[i] = it.(*recordRow)
+	}
+	if !tx.DB().Postgres() {
+		size, err := treeSize(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := grow(ctx, tx, newHashes(ctx, tx), size, rows); err != nil {
+			return err
+		}
 	}
 	return govdb.InsertAll(ctx, tx, rows)
 }

@@ -3,14 +3,14 @@
 // checkpoints are signed in the C2SP form.
 //
 // Start with [Append] inside a transaction and a [Log] that seals. It takes bytes
-// and knows nothing of what they say. Sealing is asynchronous and done by one
-// server at a time: a hash chain inside the writers' transactions would make each
-// wait for the one before.
+// and knows nothing of what they say. Signing is asynchronous and done by one
+// server at a time; so is growing the tree on PostgreSQL, where a tree inside the
+// writers' transactions would make each wait for the one before.
 //
 // Personal values are put into a record as salted digests ([Disclosure]); the text
 // stays in a table beside it and can be erased without breaking a proof.
 //
 // Errors: [ErrNotFound], [ErrForked], [ErrBadProof]. Tables: gov_record,
-// gov_disclosure, gov_hash, gov_checkpoint; triggers refuse changes to them. Safe
+// gov_disclosure, gov_hash_run, gov_checkpoint; triggers refuse changes to them. Safe
 // for concurrent use.
 package ledger

@@ -89,8 +89,8 @@ func TestLog_TamperingIsFound(t *testing.T) {
 		"edited digest":     {"UPDATE gov_record SET digest = (SELECT digest FROM gov_record WHERE n = 1) WHERE n = 3", "does not have its digest"},
 		"deleted":           {"DELETE FROM gov_record WHERE n = 3", "leaf 3 is missing"},
 		"deleted last":      {"DELETE FROM gov_record WHERE n = 6", "checkpoint of 7"},
-		"hash removed":      {"DELETE FROM gov_hash WHERE idx = 2", "missing"},
-		"hash edited":       {"UPDATE gov_hash SET hash = (SELECT hash FROM gov_hash WHERE idx = 0) WHERE idx = 4", "not what was sealed"},
+		"hash removed":      {"DELETE FROM gov_hash_run WHERE first = 0", "missing"},
+		"hash edited":       {"UPDATE gov_hash_run SET hashes = (SELECT digest FROM gov_record WHERE n = 0) WHERE first = 0", "not what was sealed"},
 		"checkpoint edited": {"UPDATE gov_checkpoint SET note = 'x'", "not signed"},
 		"disclosure edited": {"UPDATE gov_disclosure SET value = 'Somebody else' WHERE record = (SELECT id FROM gov_record WHERE n = 2)", "not what the record speaks of"},
 	}
@@ -122,7 +122,7 @@ func dropTriggers(t *testing.T, e *govtest.Env) {
 	t.Helper()
 	h := e.DB.Handle()
 	if e.DB.Postgres() {
-		for _, table := range []string{"gov_record", "gov_hash", "gov_checkpoint"} {
+		for _, table := range []string{"gov_record", "gov_hash_run", "gov_checkpoint"} {
 			_, err := h.ExecContext(t.Context(), "ALTER TABLE "+table+" DISABLE TRIGGER ALL")
 			require.NoError(t, err)
 		}

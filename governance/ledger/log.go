@@ -43,6 +43,7 @@ type Log struct {
 
 	mu       sync.Mutex
 	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
+	seen     int64                   // the largest tree that this process has signed or found signed
 }
 
 // GenerateKey makes a signing key and the verification key that goes with it, in
@@ -145,8 +146,9 @@ func (l *Log) Run(ctx context.Context) {
 
 func (l *Log) checkLate(ctx context.Context) error {
 	before := l.db.Now().Add(-l.opts.Late)
-	late, err := l.db.Read().NewSelect().Model((*recordRow)(nil)).Where("n IS NULL AND at < ?", govdb.At(before)).Count(ctx)
-	if err != nil {
+	var late int64
+	if err := l.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM gov_record WHERE n IS NULL AND at < ?0) + (SELECT COUNT(*) FROM gov_record WHERE n >= "+signedSize+" AND at < ?0)",
+		govdb.At(before)).Scan(ctx, &late); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -171,34 +173,39 @@ func (l *Log) checkLate(ctx context.Context) error {
 	return nil
 }
 
-// Seal numbers the records that have no leaf, in the order of their ids, extends
-// the tree and signs a checkpoint, all in one commit, and says how many. Another
-// server sealing at the moment makes it 0.
+// signedSize is the size of the newest checkpoint, 0 before the first.
+const signedSize = "COALESCE((SELECT MAX(size) FROM gov_checkpoint), 0)"
+
+// Seal gives the records that have none their leaves, in the order of their ids, and
+// signs a checkpoint over all leaves, in one commit; it says how many records the
+// checkpoint adds. Another server sealing at the moment makes it 0. On SQLite records
+// have their leaves already: see [Append].
 func (l *Log) Seal(ctx context.Context) (int, error) {
-	waiting, err := l.db.Read().NewSelect().Model((*recordRow)(nil)).Where("n IS NULL").Exists(ctx)
+	var waiting bool
+	err := l.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM gov_record WHERE n IS NULL) OR EXISTS (SELECT 1 FROM gov_record WHERE n >= "+signedSize+")").Scan(ctx, &waiting)
 	if err != nil || !waiting {
 		return 0, err
 	}
 	n := 0
+	var size int64
 	err = l.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
 		n = 0
 		held, ok, err := lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
 		if err != nil || !ok {
 			return err
 		}
-		if n, err = l.sealTx(ctx, tx); err != nil {
+		if n, size, err = l.sealTx(ctx, tx); err != nil {
 			return err
 		}
 		return lease.CheckTx(ctx, tx, held)
 	})
-	return n, err
-}
-
-type hashRow struct {
-	bun.BaseModel `bun:"table:gov_hash"`
-
-	Idx  int64  `bun:"idx,pk"`
-	Hash []byte `bun:"hash"`
+	if err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	l.seen = max(l.seen, size)
+	l.mu.Unlock()
+	return n, nil
 }
 
 type checkpointRow struct {
@@ -210,39 +217,34 @@ type checkpointRow struct {
 	At   govdb.Micros `bun:"at"`
 }
 
-func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (int, error) {
-	var rows []recordRow
-	if err := tx.NewSelect().Model(&rows).Column("id", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
-		return 0, fmt.Errorf("records without a leaf: %w", err)
-	}
-	if len(rows) == 0 {
-		return 0, nil
-	}
-	tree := &hashes{ctx: ctx, db: tx, fresh: map[int64]tlog.Hash{}}
-	size, err := l.checkedSize(ctx, tx, tree)
+// sealTx says how many records it added to what is signed, and of what size that is.
+func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (added int, size int64, err error) {
+	tree := newHashes(ctx, tx)
+	signed, size, err := l.checkedSize(ctx, tx, tree)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for i := range rows {
-		n := size + int64(i)
-		rows[i].N = &n
-		stored, err := tlog.StoredHashesForRecordHash(n, tlog.RecordHash([]byte(rows[i].Body)), tree)
-		if err != nil {
-			return 0, fmt.Errorf("hashes of leaf %d: %w", n, err)
+	var rows []*recordRow
+	if err := tx.NewSelect().Model(&rows).Column("id", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
+		return 0, 0, fmt.Errorf("records without a leaf: %w", err)
+	}
+	if len(rows) > 0 {
+		if err := grow(ctx, tx, tree, size, rows); err != nil {
+			return 0, 0, err
 		}
-		tree.add(n, stored)
+		if err := l.place(ctx, tx, rows); err != nil {
+			return 0, 0, fmt.Errorf("number %d records: %w", len(rows), err)
+		}
+		size += int64(len(rows))
 	}
-	if err := l.place(ctx, tx, rows); err != nil {
-		return 0, fmt.Errorf("number %d records: %w", len(rows), err)
+	if size == signed {
+		return 0, size, nil
 	}
-	if err := govdb.InsertAll(ctx, tx, tree.rows); err != nil {
-		return 0, fmt.Errorf("insert hashes: %w", err)
-	}
-	return len(rows), l.signTx(ctx, tx, tree, size+int64(len(rows)))
+	return int(size - signed), size, l.signTx(ctx, tx, tree, size)
 }
 
 // place writes the leaves' numbers: in one statement where each costs a round trip.
-func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []recordRow) error {
+func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []*recordRow) error {
 	if l.db.Postgres() {
 		values := tx.NewValues(&rows).Column("id", "n")
 		_, err := tx.NewUpdate().With("_data", values).Model((*recordRow)(nil)).TableExpr("_data").Set("n = _data.n").Where("record_row.id = _data.id").Exec(ctx)
@@ -255,35 +257,46 @@ func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []recordRow) error {
 	return tx.ExecAll(ctx, "UPDATE gov_record SET n = ? WHERE id = ?", args...)
 }
 
-// checkedSize is the size of the tree, after making sure that what is stored still
-// has the root that was signed last.
-func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (int64, error) {
-	var size int64
-	if err := tx.NewRaw("SELECT COALESCE(MAX(n) + 1, 0) FROM gov_record WHERE n IS NOT NULL").Scan(ctx, &size); err != nil {
-		return 0, fmt.Errorf("size: %w", err)
+// checkedSize is how many leaves the last checkpoint signed and how many there are,
+// after making sure that what is stored still has the root that was signed.
+func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (signed, size int64, err error) {
+	if size, err = treeSize(ctx, tx); err != nil {
+		return 0, 0, err
 	}
 	var last checkpointRow
-	err := tx.NewSelect().Model(&last).Order("size DESC").Limit(1).Scan(ctx)
+	err = tx.NewSelect().Model(&last).Order("size DESC").Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		if size != 0 {
-			return 0, fmt.Errorf("%d leaves and no checkpoint: %w", size, ErrForked)
+		if size != 0 && l.db.Postgres() {
+			return 0, 0, fmt.Errorf("%d leaves and no checkpoint: %w", size, ErrForked)
 		}
-		return 0, nil
+		return 0, size, l.grown(0)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("last checkpoint: %w", err)
+		return 0, 0, fmt.Errorf("last checkpoint: %w", err)
 	}
-	if last.Size != size {
-		return 0, fmt.Errorf("%d leaves, last checkpoint of %d: %w", size, last.Size, ErrForked)
+	if size < last.Size || size > last.Size && l.db.Postgres() { // there leaves and checkpoints come together
+		return 0, 0, fmt.Errorf("%d leaves, last checkpoint of %d: %w", size, last.Size, ErrForked)
 	}
-	root, err := tlog.TreeHash(size, tree)
+	root, err := tlog.TreeHash(last.Size, tree)
 	if err != nil {
-		return 0, fmt.Errorf("root of %d: %w", size, err)
+		return 0, 0, fmt.Errorf("root of %d: %w", last.Size, err)
 	}
 	if string(root[:]) != string(last.Root) {
-		return 0, ErrForked
+		return 0, 0, ErrForked
 	}
-	return size, nil
+	return last.Size, size, l.grown(last.Size)
+}
+
+// grown refuses a tree that was larger when this process saw it last: a signature
+// would let another one grow in its place.
+func (l *Log) grown(signed int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if signed < l.seen {
+		return fmt.Errorf("the last checkpoint is of %d, it was of %d: %w", signed, l.seen, ErrForked)
+	}
+	l.seen = signed
+	return nil
 }
 
 func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64) error {
@@ -301,54 +314,4 @@ func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64
 		return fmt.Errorf("checkpoint of %d: %w", size, err)
 	}
 	return nil
-}
-
-// hashes reads stored hashes, the fresh ones from memory.
-type hashes struct {
-	ctx   context.Context
-	db    bun.IDB
-	fresh map[int64]tlog.Hash
-	rows  []*hashRow
-}
-
-func (h *hashes) add(n int64, stored []tlog.Hash) {
-	first := tlog.StoredHashIndex(0, n)
-	for i, s := range stored {
-		h.fresh[first+int64(i)] = s
-		h.rows = append(h.rows, &hashRow{Idx: first + int64(i), Hash: append([]byte(nil), s[:]...)})
-	}
-}
-
-// ReadHashes implements tlog.HashReader.
-func (h *hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	var want []int64
-	for i, x := range indexes {
-		if s, ok := h.fresh[x]; ok {
-			out[i] = s
-		} else {
-			want = append(want, x)
-		}
-	}
-	if len(want) == 0 {
-		return out, nil
-	}
-	var rows []hashRow
-	if err := h.db.NewSelect().Model(&rows).Where("idx IN (?)", bun.List(want)).Scan(h.ctx); err != nil {
-		return nil, fmt.Errorf("read hashes: %w", err)
-	}
-	for _, r := range rows {
-		if len(r.Hash) != tlog.HashSize {
-			return nil, fmt.Errorf("hash %d has %d bytes: %w", r.Idx, len(r.Hash), ErrForked)
-		}
-		h.fresh[r.Idx] = tlog.Hash(r.Hash)
-	}
-	for i, x := range indexes {
-		s, ok := h.fresh[x]
-		if !ok {
-			return nil, fmt.Errorf("hash %d is missing: %w", x, ErrForked)
-		}
-		out[i] = s
-	}
-	return out, nil
 }

@@ -5,9 +5,10 @@
 // consumers: each sees every event once, in order, and what it writes commits
 // together with its cursor.
 //
-// Numbers are assigned by one leader and never by the transactions themselves:
-// commit order is not the order of ids or of a sequence, and a reader of
-// "id > last" would skip what commits late. Tables: gov_event, gov_event_tenant,
+// On PostgreSQL numbers are assigned by one leader and never by the transactions
+// themselves: commit order is not the order of ids or of a sequence, and a reader of
+// "id > last" would skip what commits late. On SQLite, where one writer holds the lock
+// until its commit, the events get their numbers as they are written. Tables: gov_event, gov_event_tenant,
 // gov_consumer. Safe for concurrent use.
 package outbox
 
@@ -98,6 +99,11 @@ func flush(ctx context.Context, tx *govdb.Tx, items []any) error {
 	rows := make([]*eventRow, len(items))
 	for i, it := range items {
 		rows[i] = it.(*eventRow)
+	}
+	if !tx.DB().Postgres() { // one writer holds the lock until the commit: the order of its inserts is that of commits
+		if err := number(ctx, tx, rows); err != nil {
+			return err
+		}
 	}
 	if err := govdb.InsertAll(ctx, tx, rows); err != nil {
 		return fmt.Errorf("insert %d events: %w", len(rows), err)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/uptrace/bun"
 
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/lease"
@@ -198,97 +197,20 @@ func (r *Relay) Number(ctx context.Context) (int, error) {
 }
 
 func (r *Relay) numberTx(ctx context.Context, tx *govdb.Tx) (int, error) {
-	var rows []eventRow
+	var rows []*eventRow
 	if err := tx.NewSelect().Model(&rows).Column("id", "tenant").Where("n IS NULL").Order("id").Limit(r.opts.Batch).Scan(ctx); err != nil {
 		return 0, fmt.Errorf("events without a number: %w", err)
 	}
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	var last int64
-	if err := tx.NewRaw("SELECT COALESCE(MAX(n), 0) FROM gov_event WHERE n IS NOT NULL").Scan(ctx, &last); err != nil {
-		return 0, fmt.Errorf("last number: %w", err)
-	}
-	seqs, err := tenantSeqs(ctx, tx, rows)
-	if err != nil {
+	if err := number(ctx, tx, rows); err != nil {
 		return 0, err
 	}
-	for i := range rows {
-		last++
-		n := last
-		rows[i].N = &n
-		if rows[i].Tenant != "" {
-			seqs[rows[i].Tenant]++
-			seq := seqs[rows[i].Tenant]
-			rows[i].TenantSeq = &seq
-		}
+	if err := place(ctx, tx, rows); err != nil {
+		return 0, fmt.Errorf("number %d events: %w", len(rows), err)
 	}
-	return len(rows), r.store(ctx, tx, rows, seqs)
-}
-
-func tenantSeqs(ctx context.Context, tx *govdb.Tx, rows []eventRow) (map[string]int64, error) {
-	seqs := map[string]int64{}
-	for _, row := range rows {
-		if row.Tenant != "" {
-			seqs[row.Tenant] = 0
-		}
-	}
-	if len(seqs) == 0 {
-		return seqs, nil
-	}
-	tenants := make([]string, 0, len(seqs))
-	for t := range seqs {
-		tenants = append(tenants, t)
-	}
-	var have []struct {
-		Tenant  string
-		LastSeq int64
-	}
-	if err := tx.NewRaw("SELECT tenant, last_seq FROM gov_event_tenant WHERE tenant IN (?)", bun.List(tenants)).Scan(ctx, &have); err != nil {
-		return nil, fmt.Errorf("last numbers of tenants: %w", err)
-	}
-	for _, h := range have {
-		seqs[h.Tenant] = h.LastSeq
-	}
-	return seqs, nil
-}
-
-// place writes the numbers: in one statement where each costs a round trip.
-func (r *Relay) place(ctx context.Context, tx *govdb.Tx, rows []eventRow) error {
-	if r.db.Postgres() {
-		values := tx.NewValues(&rows).Column("id", "n", "tenant_seq")
-		_, err := tx.NewUpdate().With("_data", values).Model((*eventRow)(nil)).TableExpr("_data").
-			Set("n = _data.n").Set("tenant_seq = _data.tenant_seq").Where("event_row.id = _data.id").Exec(ctx)
-		return err
-	}
-	args := make([][]any, len(rows))
-	for i, row := range rows {
-		args[i] = []any{row.N, row.TenantSeq, row.ID}
-	}
-	return tx.ExecAll(ctx, "UPDATE gov_event SET n = ?, tenant_seq = ? WHERE id = ?", args...)
-}
-
-func (r *Relay) store(ctx context.Context, tx *govdb.Tx, rows []eventRow, seqs map[string]int64) error {
-	if err := r.place(ctx, tx, rows); err != nil {
-		return fmt.Errorf("number %d events: %w", len(rows), err)
-	}
-	type tenantRow struct {
-		bun.BaseModel `bun:"table:gov_event_tenant"`
-
-		Tenant  string `bun:"tenant,pk"`
-		LastSeq int64  `bun:"last_seq"`
-	}
-	var ts []tenantRow
-	for t, s := range seqs {
-		ts = append(ts, tenantRow{Tenant: t, LastSeq: s})
-	}
-	if len(ts) == 0 {
-		return nil
-	}
-	if _, err := tx.NewInsert().Model(&ts).On("CONFLICT (tenant) DO UPDATE").Set("last_seq = EXCLUDED.last_seq").Exec(ctx); err != nil {
-		return fmt.Errorf("last numbers of tenants: %w", err)
-	}
-	return nil
+	return len(rows), nil
 }
 
 // feed gives a consumer its next events and moves its cursor, in one commit.

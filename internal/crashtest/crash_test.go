@@ -246,7 +246,7 @@ func settle(t *testing.T, e engine, s *server, w *world, since time.Time, last [
 		}
 		require.Eventually(t, func() bool {
 			err := db.Handle().NewRaw(`SELECT 'events without a number' AS what, COUNT(*) AS n FROM gov_event WHERE n IS NULL
-				UNION ALL SELECT 'records without a number', COUNT(*) FROM gov_record WHERE n IS NULL
+				UNION ALL SELECT 'records without a signature', COUNT(*) FROM gov_record WHERE n IS NULL OR n >= COALESCE((SELECT MAX(size) FROM gov_checkpoint), 0)
 				UNION ALL SELECT 'events not handed to the targets', COUNT(*) FROM gov_event WHERE n > (SELECT n FROM gov_consumer WHERE name = 'integrations')
 				UNION ALL SELECT 'approved and not executed', COUNT(*) FROM gov_action WHERE state IN ('approved', 'executing', 'unknown') AND name IN ('tenant.credit', 'tenant.plan', 'tenant.export')`).Scan(ctx, &left)
 			return err == nil && !slices.ContainsFunc(left, func(l struct {

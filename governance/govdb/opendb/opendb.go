@@ -8,6 +8,7 @@ package opendb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite"
 
 	"github.com/reevehq/reeve/governance/govdb"
 )
@@ -32,7 +33,28 @@ type Options struct {
 	Schema   string // PostgreSQL schema, created when absent; default: the role's own search_path
 	Logger   *slog.Logger
 	Now      func() time.Time
+	Wrap     func(driver.Connector) driver.Connector // goes around the driver, for tracing and tests; default none
 }
+
+// pool opens a connection pool through what Options.Wrap makes of the driver.
+func (o Options) pool(c driver.Connector) *sql.DB {
+	if o.Wrap != nil {
+		c = o.Wrap(c)
+	}
+	return sql.OpenDB(c)
+}
+
+// named is a connector of a driver that knows only names.
+type named struct {
+	driver driver.Driver
+	name   string
+}
+
+// Connect implements driver.Connector.
+func (c named) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.name) }
+
+// Driver implements driver.Connector.
+func (c named) Driver() driver.Driver { return c.driver }
 
 // Open opens dsn and checks it with a round trip. Close the result.
 func Open(ctx context.Context, dsn string, opts *Options) (*govdb.DB, error) {
@@ -68,21 +90,14 @@ func openSQLite(ctx context.Context, file string, o Options, attach *govdb.Optio
 	}
 	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)&_pragma=temp_store(MEMORY)"
 	name := "file:" + (&url.URL{Path: file}).EscapedPath()
-	write, err := sql.Open("sqlite", name+"?_txlock=immediate&"+pragmas)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", file, err)
-	}
+	write := o.pool(named{&sqlite.Driver{}, name + "?_txlock=immediate&" + pragmas})
 	write.SetMaxOpenConns(1) // with more, SQLite's busy handler decides who waits, and it is unfair
 	write.SetMaxIdleConns(1)
 	if err := write.PingContext(ctx); err != nil {
 		_ = write.Close()
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	read, err := sql.Open("sqlite", name+"?"+pragmas+"&_pragma=query_only(1)")
-	if err != nil {
-		_ = write.Close()
-		return nil, fmt.Errorf("open %s for reading: %w", file, err)
-	}
+	read := o.pool(named{&sqlite.Driver{}, name + "?" + pragmas + "&_pragma=query_only(1)"})
 	read.SetMaxOpenConns(o.Readers)
 	read.SetMaxIdleConns(o.Readers)
 	d, err := govdb.Attach(ctx, bun.NewDB(write, sqlitedialect.New()), bun.NewDB(read, sqlitedialect.New()), attach)
@@ -108,7 +123,7 @@ func openPostgres(ctx context.Context, dsn string, o Options, attach *govdb.Opti
 	if cfg.RuntimeParams["lock_timeout"] == "" {
 		cfg.RuntimeParams["lock_timeout"] = "15s"
 	}
-	db := stdlib.OpenDB(*cfg)
+	db := o.pool(stdlib.GetConnector(*cfg))
 	db.SetMaxOpenConns(o.MaxConns)
 	db.SetMaxIdleConns(o.MaxConns)
 	if err := db.PingContext(ctx); err != nil {

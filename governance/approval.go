@@ -182,7 +182,7 @@ func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approva
 		a.Votes = append(a.Votes, cv)
 	}
 	for _, req := range a.Decision.Require {
-		a.Missing = append(a.Missing, missing(req.AllOf, voters)...)
+		a.Missing = append(a.Missing, req.lacks(voters)...)
 	}
 	return a, nil
 }
@@ -209,6 +209,8 @@ func (a Approval) WhyNot(id Identity, p Person) string {
 		return "you wrote the automation that asks for this"
 	case !p.Active:
 		return "your account is not active"
+	case slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) }):
+		return "the policy excludes a group that you are in"
 	case len(a.rolesOf(p)) == 0:
 		return "you are in none of the groups that decide on it"
 	}
@@ -229,12 +231,12 @@ func (a Approval) personalKeys() bool {
 	return true
 }
 
-// rolesOf lists the deciding groups the person is in.
+// rolesOf lists the deciding groups the person fills a place of.
 func (a Approval) rolesOf(p Person) []GroupID {
 	out := []GroupID{}
 	for _, r := range a.Decision.Require {
-		for _, q := range r.AllOf {
-			if p.In(q.Group) && !slices.Contains(out, q.Group) {
+		for _, q := range r.quorums() {
+			if slices.ContainsFunc(q.seats(), p.In) && !slices.Contains(out, q.Group) {
 				out = append(out, q.Group)
 			}
 		}
@@ -247,7 +249,7 @@ func (k *Kernel) CanVote(ctx context.Context, id Identity, a Approval) (bool, st
 	if err := k.Authorize(ctx, id, "approval:vote", Target{Tenant: a.Tenant}); err != nil {
 		return false, "your role may not decide"
 	}
-	p, err := k.resolve(ctx, id.Actor.Person)
+	p, err := k.voter(ctx, a, id.Actor.Person, id.Actor)
 	if err != nil {
 		return false, "your account is not known"
 	}
@@ -298,7 +300,7 @@ func (k *Kernel) decideOnce(ctx context.Context, id Identity, approval uuid.UUID
 	if a.State != StatePending {
 		return a, fmt.Errorf("approval %s is %s: %w", approval, a.State, ErrConflict)
 	}
-	voter, err := k.resolve(ctx, id.Actor.Person)
+	voter, err := k.voter(ctx, a, id.Actor.Person, id.Actor)
 	if err != nil {
 		return a, fmt.Errorf("resolve the voter: %w", err)
 	}
@@ -335,9 +337,20 @@ func (a Approval) manual() bool {
 	return slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return r.Manual })
 }
 
+// against is how many people voted against it.
+func (a Approval) against() int {
+	n := 0
+	for _, v := range a.Votes {
+		if v.Decision == Reject {
+			n++
+		}
+	}
+	return n
+}
+
 func (a Approval) complete(voters map[PersonID][]GroupID) bool {
 	for _, r := range a.Decision.Require {
-		if len(missing(r.AllOf, voters)) > 0 {
+		if len(r.lacks(voters)) > 0 {
 			return false
 		}
 	}
@@ -351,11 +364,12 @@ func (k *Kernel) standing(ctx context.Context, a Approval) (map[PersonID][]Group
 		if cv.Decision != Approve {
 			continue
 		}
-		p, err := k.resolve(ctx, cv.Person)
+		p, err := k.voter(ctx, a, cv.Person, cv.Actor)
 		if err != nil {
 			return nil, fmt.Errorf("resolve voter %s: %w", cv.Person, err)
 		}
-		if p.Active && !slices.Contains(a.excluded, p.ID) {
+		barred := slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) })
+		if p.Active && !barred && !slices.Contains(a.excluded, p.ID) {
 			out[cv.Person] = p.Groups
 		}
 	}
@@ -399,7 +413,7 @@ func (k *Kernel) voteTx(ctx context.Context, tx *Tx, id Identity, a Approval, v 
 	next := StatePending
 	set := map[string]any{}
 	switch {
-	case v.Decision == Reject:
+	case v.Decision == Reject && a.against()+1 >= rejections(a.Decision.Require):
 		next = StateDenied
 		set["decided_at"] = atMicros(now)
 	case complete:

@@ -35,7 +35,7 @@ func (k *Kernel) takeBudgets(ctx context.Context, tx *Tx, c *call, matched []com
 			if err != nil {
 				return nil, err
 			}
-			hits[i][j] = LimitHit{Key: key, Unit: l.Unit, Amount: amount, Max: l.Max, Window: l.Window, Rate: rate}
+			hits[i][j] = LimitHit{Key: key, Unit: l.Unit, Amount: amount, Max: l.Max, Window: l.Window, Rate: rate, Count: l.Count}
 			byKey[key] = append(byKey[key], &hits[i][j])
 		}
 	}
@@ -46,15 +46,26 @@ func (k *Kernel) takeBudgets(ctx context.Context, tx *Tx, c *call, matched []com
 		}
 		for _, h := range byKey[key] {
 			since := atMicros(c.now.Add(-h.Window.Duration))
-			err := tx.NewRaw("SELECT COALESCE(SUM(amount), 0) FROM gov_reservation WHERE key = ? AND reserved_at > ? AND state IN ('posted', 'pending')", key, since).Scan(ctx, &h.Sum)
+			err := tx.NewRaw("SELECT COALESCE(SUM(amount), 0) FROM gov_reservation WHERE key = ? AND reserved_at > ?"+h.Count.states(), key, since).Scan(ctx, &h.Sum)
 			if err != nil {
 				return nil, fmt.Errorf("budget %s: %w", key, err)
 			}
 			h.Exceeds = h.Amount > 0 && h.Sum > h.Max-h.Amount // what adds nothing makes nothing exceed
-			c.decision.Reserved = append(c.decision.Reserved, reserve{key, h.Amount})
+			c.decision.Reserved = append(c.decision.Reserved, reserve{key, h.Amount, h.Count == CountAttempts})
 		}
 	}
 	return hits, nil
+}
+
+// states is the part of a query that selects what the limit counts.
+func (c Count) states() string {
+	switch c {
+	case CountAttempts:
+		return ""
+	case CountPosted:
+		return " AND state = 'posted'"
+	}
+	return " AND state IN ('posted', 'pending')"
 }
 
 // amount is what the action adds to a limit.
@@ -114,14 +125,25 @@ func (c *call) budgetKey(policy string, i int, l Limit) (string, error) {
 	return policy + "|" + strconv.Itoa(i) + "|" + l.Unit + "|" + string(l.By) + "|" + of, nil
 }
 
-// reserve writes what the action takes from its budgets.
+// reserve writes what the action takes from its budgets; voided, it counts where
+// attempts do and nowhere else.
 func (c *call) reserve(ctx context.Context, tx *Tx, state string) error {
-	if len(c.decision.Reserved) == 0 {
+	var rows []reservationRow
+	for _, r := range c.decision.Reserved {
+		if state == reservationVoided && !r.attempts {
+			continue
+		}
+		rows = append(rows, reservationRow{ID: uuid.Must(uuid.NewV7()), Key: r.key, Action: c.id, Amount: r.amount, State: state, ReservedAt: atMicros(c.now)})
+	}
+	if len(rows) == 0 {
 		return nil
 	}
-	rows := make([]reservationRow, len(c.decision.Reserved))
-	for i, r := range c.decision.Reserved {
-		rows[i] = reservationRow{ID: uuid.Must(uuid.NewV7()), Key: r.key, Action: c.id, Amount: r.amount, State: state, ReservedAt: atMicros(c.now)}
+	if state == reservationVoided { // what failed took its new budgets with it
+		for _, r := range rows {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO gov_budget (key, turns) VALUES (?, 1) ON CONFLICT (key) DO NOTHING", r.Key); err != nil {
+				return fmt.Errorf("budget %s: %w", r.Key, err)
+			}
+		}
 	}
 	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
 		return fmt.Errorf("reserve: %w", err)

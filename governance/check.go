@@ -96,7 +96,7 @@ func checkRules(postgres bool) []checkRule {
 			SUM(CASE WHEN ` + field("outcome") + ` = 'done' THEN 1 ELSE 0 END) AS done,
 			SUM(CASE WHEN ` + field("outcome") + ` = 'held' THEN 1 ELSE 0 END) AS held,
 			SUM(CASE WHEN ` + field("outcome") + ` = 'denied' THEN 1 ELSE 0 END) AS denied
-		FROM gov_record WHERE kind = '` + RecordKind + `' AND body LIKE '%"action_id":"%' GROUP BY 1, 2) `
+		FROM gov_record WHERE kind = '` + RecordKind + `' AND body LIKE '%"action_id":"%' AND ` + field("action_id") + ` IS NOT NULL GROUP BY 1, 2) `
 	return []checkRule{
 		{"an action and the records of it do not agree", said + `SELECT CAST(a.id AS TEXT) || ' ' || a.name || ' is ' || a.state || ' and the ledger has it done ' || CAST(COALESCE(s.done, 0) AS TEXT)
 				|| ', held ' || CAST(COALESCE(s.held, 0) AS TEXT) || ', refused ' || CAST(COALESCE(s.denied, 0) AS TEXT) || ' times' AS what
@@ -115,7 +115,7 @@ func checkRules(postgres bool) []checkRule {
 		{"an action that passed through an approval it never had", `SELECT CAST(id AS TEXT) || ' ' || name || ' is ' || state AS what FROM gov_action WHERE NOT held AND state IN ('pending', 'approved', 'expired', 'cancelled', 'lapsed', 'superseded')`},
 		{"a reservation that does not fit its action", `SELECT CAST(r.id AS TEXT) || ' is ' || r.state || ', action ' || CAST(r.action AS TEXT) || ' is ' || COALESCE(a.state, 'not there') AS what
 			FROM gov_reservation r LEFT JOIN gov_action a ON a.id = r.action
-			WHERE a.id IS NULL OR (r.state = 'pending' AND a.state NOT IN ('pending', 'approved', 'executing', 'unknown', 'failed'))
+			WHERE (a.id IS NULL AND r.state <> 'voided') OR (r.state = 'pending' AND a.state NOT IN ('pending', 'approved', 'executing', 'unknown', 'failed'))
 			OR (r.state = 'posted' AND a.state <> 'executed') OR (a.state = 'executed' AND r.state <> 'posted')
 			OR (a.state IN ('pending', 'approved', 'executing', 'unknown') AND r.state <> 'pending')`},
 		{"places of events have a gap", `SELECT CAST(c AS TEXT) || ' events, the last is ' || CAST(hi AS TEXT) AS what FROM (SELECT COUNT(*) AS c, COALESCE(MAX(n), 0) AS hi FROM gov_event WHERE n IS NOT NULL) x WHERE c <> hi`},
@@ -182,6 +182,7 @@ func unapproved(r actionRow, votes []voteRow) string {
 	}
 	excluded := slices.Concat(requester.persons(), d.Editors, d.Exclude)
 	voters := map[PersonID][]GroupID{}
+	against := 0
 	for _, v := range votes {
 		var groups []GroupID
 		if err := json.Unmarshal([]byte(v.Groups), &groups); err != nil {
@@ -189,15 +190,19 @@ func unapproved(r actionRow, votes []voteRow) string {
 		}
 		switch {
 		case VoteDecision(v.Decision) != Approve:
-			return v.Person + " rejected it"
+			against++
+			continue
 		case slices.Contains(excluded, PersonID(v.Person)):
 			return v.Person + " may not decide on it and did"
 		}
 		voters[PersonID(v.Person)] = groups
 	}
+	if against >= rejections(require) {
+		return fmt.Sprintf("%d voted against it", against)
+	}
 	var open []string
 	for _, q := range require {
-		for _, m := range missing(q.AllOf, voters) {
+		for _, m := range q.lacks(voters) {
 			open = append(open, fmt.Sprintf("%d of %s", m.Approvals, m.Group))
 		}
 	}

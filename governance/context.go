@@ -16,3 +16,16 @@ func IdentityFrom(ctx context.Context) (Identity, bool) {
 	id, ok := ctx.Value(identityKey{}).(Identity)
 	return id, ok
 }
+
+type breakGlassKey struct{}
+
+// WithBreakGlass makes every act in ctx ask for what [DoOptions].BreakGlass asks for.
+// The host's door sets it when the caller said so.
+func WithBreakGlass(ctx context.Context) context.Context {
+	return context.WithValue(ctx, breakGlassKey{}, true)
+}
+
+func breaksGlass(ctx context.Context) bool {
+	on, _ := ctx.Value(breakGlassKey{}).(bool)
+	return on
+}

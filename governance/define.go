@@ -185,6 +185,9 @@ type DoOptions struct {
 	// Exclude names people who may not vote on it beside the requester: the author of
 	// the playbook that asks, for one.
 	Exclude []PersonID
+	// BreakGlass asks to act at once where a policy would hold it, if the policy lets
+	// this person do so in an emergency; see [BreakGlass].
+	BreakGlass bool
 }
 
 // Outcome is how a call of Do ended well.
@@ -235,6 +238,9 @@ type Execution struct {
 	Identity Identity
 	Reason   string
 	Approved bool // after approval, not at once
+	// Obligations are what policies demand of it: an impersonation that must be watched
+	// looks here.
+	Obligations Obligations
 }
 
 type executionKey struct{}

@@ -146,7 +146,7 @@ func (r *approvedRun) local(ctx context.Context, tx *Tx) error {
 	now := atMicros(k.Now())
 	var res Result
 	r.failure = tx.Savepoint(ctx, func(ctx context.Context, tx *Tx) (err error) {
-		res, err = k.execute(ctx, tx, r.d, r.in, Execution{Action: a.ID, Identity: a.identity, Reason: a.Reason, Approved: true})
+		res, err = k.execute(ctx, tx, r.d, r.in, Execution{Action: a.ID, Identity: a.identity, Reason: a.Reason, Approved: true, Obligations: a.Decision.Obligations})
 		if err != nil {
 			return err
 		}
@@ -159,10 +159,11 @@ func (r *approvedRun) local(ctx context.Context, tx *Tx) error {
 	if r.failure != nil {
 		r.out.State = StateFailed
 		why := errorKind(r.failure)
-		if err := k.moveTx(ctx, tx, a, a.State, StateFailed, map[string]any{"attempts": a.Attempts + 1, "error": why}); err != nil {
+		if err := k.moveTx(ctx, tx, a, a.State, StateFailed, map[string]any{"attempts": a.Attempts + 1, "error": why,
+			"lease_until": atMicros(k.Now().Add(retryAfter(a.Attempts)))}); err != nil {
 			return err
 		}
-		if _, err := k.AlertTx(ctx, tx, Alert{Key: "approval.failed:" + a.ID.String(), Severity: Critical, Title: a.Action + " failed after approval",
+		if _, err := k.AlertTx(ctx, tx, Alert{Key: failedAlert(a.ID), Severity: Critical, Title: a.Action + " failed after approval",
 			Body: why, Tenant: a.Tenant, Links: []Link{{Title: "Approval", Kind: "approval", ID: a.ID.String()}}}); err != nil {
 			return err
 		}
@@ -172,15 +173,33 @@ func (r *approvedRun) local(ctx context.Context, tx *Tx) error {
 	}
 	r.out.State = StateExecuted
 	if err := k.moveTx(ctx, tx, a, a.State, StateExecuted, map[string]any{
-		"attempts": a.Attempts + 1, "executed_at": now, "result": string(r.out.Data), "error": ""}); err != nil {
+		"attempts": a.Attempts + 1, "executed_at": now, "result": string(r.out.Data), "error": "", "lease_until": 0}); err != nil {
 		return err
 	}
 	if err := settleTx(ctx, tx, a.ID, reservationPosted); err != nil {
 		return err
 	}
 	var err error
-	r.out.Receipt, err = k.recordExecutedTx(ctx, tx, a, r.by, r.out.Data, res.Events)
-	return err
+	if r.out.Receipt, err = k.recordExecutedTx(ctx, tx, a, r.by, r.out.Data, res.Events); err != nil {
+		return err
+	}
+	if err := k.ResolveAlertTx(ctx, tx, failedAlert(a.ID)); err != nil {
+		return err
+	}
+	return k.obligeTx(ctx, tx, a.done())
+}
+
+// done is an approved or remote action as its obligations see it.
+func (a Approval) done() done {
+	return done{action: a.ID, name: a.Action, tenant: a.Tenant, by: a.identity, reason: a.Reason, owed: a.Decision.Obligations}
+}
+
+func failedAlert(id uuid.UUID) string { return "approval.failed:" + id.String() }
+
+// retryAfter is how long a failed executor rests before its nth try again: twice as
+// long each time, from ten seconds to an hour.
+func retryAfter(attempts int) time.Duration {
+	return min(10*time.Second<<min(attempts, 12), time.Hour)
 }
 
 func (k *Kernel) recordExecutedTx(ctx context.Context, tx *Tx, a Approval, by Identity, result json.RawMessage, events []Event) (Receipt, error) {
@@ -231,7 +250,7 @@ func (k *Kernel) callRemote(ctx context.Context, action uuid.UUID) (Outcome, err
 	if err != nil {
 		return Outcome{}, err
 	}
-	call, cancel := context.WithTimeout(context.WithValue(ctx, executionKey{}, Execution{Action: a.ID, Identity: a.identity, Reason: a.Reason, Approved: len(a.Votes) > 0}), k.opts.CallLimit)
+	call, cancel := context.WithTimeout(context.WithValue(ctx, executionKey{}, Execution{Action: a.ID, Identity: a.identity, Reason: a.Reason, Approved: len(a.Votes) > 0, Obligations: a.Decision.Obligations}), k.opts.CallLimit)
 	res, failure := guarded(func() (Result, error) { return d.call(call, a.ID.String(), in) })
 	cancel()
 	state := StateExecuted
@@ -308,8 +327,10 @@ func (k *Kernel) receipt(ctx context.Context, a Approval, state State, res Resul
 			if err := k.ResolveAlertTx(ctx, tx, unknownAlert(a.ID)); err != nil {
 				return err
 			}
-			out.Receipt, err = k.recordExecutedTx(ctx, tx, a, a.identity, data, res.Events)
-			return err
+			if out.Receipt, err = k.recordExecutedTx(ctx, tx, a, a.identity, data, res.Events); err != nil {
+				return err
+			}
+			return k.obligeTx(ctx, tx, a.done())
 		case StateFailed:
 			return k.remoteFailedTx(ctx, tx, a, failure)
 		default:
@@ -368,6 +389,8 @@ func (k *Kernel) sweepApprovals(ctx context.Context) error {
 		WhereOr("state IN ('approved', 'failed') AND held AND execute_by < ?", now).
 		WhereOr("state = 'approved' AND held AND decided_at < ?", atMicros(k.Now().Add(-autoRetryAfter))).
 		WhereOr("state IN ('executing', 'unknown') AND lease_until < ?", now).
+		WhereOr("state = 'failed' AND held AND NOT remote AND lease_until > 0 AND lease_until < ?", now).
+		WhereOr("state = 'pending' AND escalate_at > 0 AND escalate_at < ?", now).
 		Order("created_at").Limit(100).Scan(ctx)
 	if err != nil {
 		return fmt.Errorf("sweep approvals: %w", err)
@@ -396,7 +419,9 @@ func (k *Kernel) sweepOne(ctx context.Context, r actionRow) error {
 		return end(StateExpired, "nobody decided in time")
 	case (a.State == StateApproved || a.State == StateFailed) && now.After(a.ExecuteBy):
 		return end(StateLapsed, "nobody executed it in time")
-	case a.State == StateApproved && !a.manual():
+	case a.State == StatePending:
+		return k.escalate(ctx, r, a)
+	case (a.State == StateApproved || a.State == StateFailed && !a.Remote) && !a.manual():
 		_, err := k.Execute(ctx, by, a.ID)
 		return err
 	case a.State == StateExecuting || a.State == StateUnknown:

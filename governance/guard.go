@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,14 +26,34 @@ const (
 
 // Decision is the whole answer of the policies, stored with the action.
 type Decision struct {
-	Effect   Effect       `json:"effect"`
-	Policies []PolicyHit  `json:"policies"` // every policy that matched, with what it found
-	Exclude  []PersonID   `json:"exclude,omitempty"`
-	Hash     Digest       `json:"hash"` // of the enforcing policies that matched
-	Require  []Require    `json:"require,omitempty"`
-	Editors  []PersonID   `json:"editors,omitempty"`
-	Reserved []reserve    `json:"-"`
-	denied   *DeniedError `json:"-"`
+	Effect   Effect      `json:"effect"`
+	Policies []PolicyHit `json:"policies"` // every policy that matched, with what it found
+	Exclude  []PersonID  `json:"exclude,omitempty"`
+	Hash     Digest      `json:"hash"` // of the enforcing policies that matched
+	Require  []Require   `json:"require,omitempty"`
+	Editors  []PersonID  `json:"editors,omitempty"`
+	// Obligations are what the enforcing policies demand of the action once it is done.
+	Obligations Obligations  `json:"obligations,omitzero"`
+	Reserved    []reserve    `json:"-"`
+	denied      *DeniedError `json:"-"`
+}
+
+// Obligations are what is owed for an action, the strictest of all policies.
+type Obligations struct {
+	Notify      Severity `json:"notify,omitempty"`
+	ReviewAfter Duration `json:"review_after,omitzero"`
+	Record      bool     `json:"record,omitempty"`
+	Observer    bool     `json:"observer,omitempty"`
+}
+
+func (o *Obligations) add(p Policy) {
+	if p.Notify != "" && (o.Notify == "" || rank(p.Notify) > rank(o.Notify)) {
+		o.Notify = p.Notify
+	}
+	if d := p.ReviewAfter.Duration; d > 0 && (o.ReviewAfter.Duration == 0 || d < o.ReviewAfter.Duration) {
+		o.ReviewAfter = p.ReviewAfter
+	}
+	o.Record, o.Observer = o.Record || p.Record, o.Observer || p.Observer
 }
 
 // PolicyHit is one policy's part in a decision.
@@ -58,11 +77,13 @@ type LimitHit struct {
 	Window  Duration `json:"window"`
 	Rate    *Rate    `json:"rate,omitempty"`
 	Exceeds bool     `json:"exceeds,omitempty"`
+	Count   Count    `json:"count,omitempty"`
 }
 
 type reserve struct {
-	key    string
-	amount int64
+	key      string
+	amount   int64
+	attempts bool
 }
 
 // call is one attempt at an action.
@@ -86,6 +107,8 @@ type call struct {
 	digest   Digest
 	decision Decision
 	now      time.Time
+	breaker  Person // with DoOptions.BreakGlass: who breaks it
+	broken   *broken
 }
 
 var actionNamespace = uuid.MustParse("6f1d0f86-3f0b-5c41-9d2c-3f3e0a1c7f11")
@@ -150,6 +173,13 @@ func (k *Kernel) run(ctx context.Context, c *call) (Outcome, error) {
 	if err := k.permitted(ctx, c); err != nil {
 		return Outcome{}, err
 	}
+	if c.opts.BreakGlass = c.opts.BreakGlass || breaksGlass(ctx); c.opts.BreakGlass { // asked before the transaction: the directory is the host's
+		p, err := k.resolve(ctx, c.identity.Actor.Person)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%s: %w", c.def.name, err)
+		}
+		c.breaker = p
+	}
 	var out Outcome
 	var verdict error
 	err := k.db.Do(ctx, func(ctx context.Context, tx *Tx) (err error) {
@@ -175,6 +205,9 @@ func (k *Kernel) recordFailure(ctx context.Context, c *call, failure error) erro
 		return nil
 	}
 	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		if err := c.reserve(ctx, tx, reservationVoided); err != nil { // the attempt counts
+			return err
+		}
 		_, err := k.RecordTx(ctx, tx, c.identity, c.record(OutcomeFailed, map[string]any{"why": errorKind(failure)}))
 		return err
 	})
@@ -267,6 +300,14 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 	case c.decision.Effect == Hold && c.closure && !bootstrap:
 		c.decision.denied = &DeniedError{c.def.name, "closure", "it needs approval, and a closure cannot wait for one"}
 		return out, c.decision.denied, k.refuse(ctx, tx, c)
+	case c.decision.Effect == Hold && !bootstrap && c.opts.BreakGlass:
+		if refused, err := k.breakGlass(ctx, tx, c); err != nil || refused != nil {
+			if err != nil {
+				return out, nil, err
+			}
+			c.decision.denied = refused
+			return out, refused, k.refuse(ctx, tx, c)
+		}
 	case c.decision.Effect == Hold && !bootstrap:
 		return k.hold(ctx, tx, c)
 	}
@@ -334,136 +375,6 @@ func (k *Kernel) weigh(ctx context.Context, tx *Tx, c *call) error {
 	return err
 }
 
-// decide asks every policy that names the action.
-func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
-	set, err := k.policies(ctx, tx)
-	if err != nil {
-		return err
-	}
-	c.decision = Decision{Effect: Allow, Policies: []PolicyHit{}, Exclude: c.opts.Exclude}
-	var matched []compiled
-	var vars map[string]any
-	for _, p := range set.all {
-		if !p.matchesName(c.def.name) {
-			continue
-		}
-		if p.cond != nil {
-			if vars == nil {
-				if vars, err = k.vars(ctx, tx, c); err != nil {
-					return err
-				}
-			}
-			yes, err := p.cond.Eval(ctx, vars)
-			if err != nil && p.Mode == Enforce { // an unanswerable condition must not let anything through
-				c.deny(p, "its condition could not be evaluated: "+err.Error())
-				continue
-			}
-			if err != nil || !yes {
-				continue
-			}
-		}
-		matched = append(matched, p)
-	}
-	windows, err := k.takeBudgets(ctx, tx, c, matched)
-	if err != nil {
-		return err
-	}
-	for i, p := range matched {
-		c.apply(p, windows[i])
-	}
-	return c.seal(matched)
-}
-
-// apply adds one matching policy to the decision.
-func (c *call) apply(p compiled, limits []LimitHit) {
-	hit := PolicyHit{Policy: p.ID, Version: p.Version, Mode: p.Mode, Effect: Allow, Limits: limits}
-	exceeded := slices.IndexFunc(limits, func(l LimitHit) bool { return l.Exceeds })
-	switch {
-	case p.Deny:
-		hit.Effect, hit.Why = Deny, p.Title
-	case p.NeedWhy && strings.TrimSpace(c.opts.Reason) == "":
-		hit.Effect, hit.Why = Deny, "a reason is required"
-	case p.NeedTick && strings.TrimSpace(c.opts.Ticket) == "":
-		hit.Effect, hit.Why = Deny, "a ticket is required"
-	case exceeded >= 0:
-		l := limits[exceeded]
-		hit.Effect, hit.Why = Hold, fmt.Sprintf("%s in %s would be more than %s", Measure{l.Unit, l.Sum + l.Amount}, windowText(l.Window), Measure{l.Unit, l.Max})
-		if p.Require == nil {
-			hit.Effect = Deny
-		}
-	case len(p.Limits) == 0 && p.Require != nil:
-		hit.Effect, hit.Why = Hold, p.Title
-	}
-	c.decision.Policies = append(c.decision.Policies, hit)
-	if p.Mode != Enforce {
-		return
-	}
-	switch hit.Effect {
-	case Deny:
-		if c.decision.denied == nil {
-			c.decision.denied = &DeniedError{c.def.name, p.ID, hit.Why}
-		}
-		c.decision.Effect = Deny
-	case Hold:
-		if c.decision.Effect == Allow {
-			c.decision.Effect = Hold
-		}
-		c.decision.Require = append(c.decision.Require, *p.Require)
-		if p.EditedBy != "" {
-			c.decision.Editors = append(c.decision.Editors, p.EditedBy)
-		}
-	}
-}
-
-func (c *call) deny(p compiled, why string) {
-	c.decision.Policies = append(c.decision.Policies, PolicyHit{Policy: p.ID, Version: p.Version, Mode: p.Mode, Effect: Deny, Why: why})
-	c.decision.Effect = Deny
-	if c.decision.denied == nil {
-		c.decision.denied = &DeniedError{c.def.name, p.ID, why}
-	}
-}
-
-// seal computes the hash that binds an approval to the policies that asked for it.
-func (c *call) seal(matched []compiled) error {
-	hashes := map[string]Digest{}
-	for _, p := range matched {
-		if p.Mode == Enforce {
-			hashes[p.ID] = p.Hash
-		}
-	}
-	var err error
-	c.decision.Hash, err = DigestOf("reeve/policies/v1", hashes)
-	return err
-}
-
-// vars are what a policy's condition may speak of.
-func (k *Kernel) vars(ctx context.Context, tx *Tx, c *call) (map[string]any, error) {
-	measures := map[string]int64{}
-	for _, m := range c.measures {
-		measures[m.Unit] = m.Value
-	}
-	var input any
-	if err := json.Unmarshal(c.input, &input); err != nil {
-		return nil, fmt.Errorf("input: %w", err)
-	}
-	tenant := map[string]any{"id": string(c.tenant), "country": "", "region": "", "plan": "", "status": "", "seats": int64(0)}
-	if c.tenant != "" {
-		t, err := tenantTx(ctx, tx, c.tenant)
-		switch {
-		case err == nil:
-			tenant["country"], tenant["region"], tenant["plan"], tenant["status"], tenant["seats"] = t.Country, t.Region, t.Plan, string(t.Status), t.Seats
-		case !errors.Is(err, ErrNotFound):
-			return nil, err
-		}
-	}
-	roles := append([]string{}, c.identity.Actor.Roles...)
-	return map[string]any{
-		"action": map[string]any{"name": c.def.name, "resource": c.resource.String(), "sensitive": c.def.sensitive, "measures": measures, "input": input, "reason": c.opts.Reason},
-		"actor":  map[string]any{"id": c.identity.Actor.ID, "kind": string(c.identity.Actor.Kind), "person": string(c.identity.Actor.Person), "roles": roles},
-		"tenant": tenant,
-	}, nil
-}
-
 // row is the call as it is stored.
 func (c *call) row(state State) (*actionRow, error) {
 	decision, err := json.Marshal(c.decision)
@@ -478,21 +389,29 @@ func (c *call) row(state State) (*actionRow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measures: %w", err)
 	}
-	requirement, err := json.Marshal(append([]Require{}, c.decision.Require...))
+	requirement, err := marshalRequire(c.decision.Require)
 	if err != nil {
-		return nil, fmt.Errorf("requirement: %w", err)
+		return nil, err
 	}
 	r := &actionRow{
 		ID: c.id, Name: c.def.name, Remote: c.def.remote, Tenant: string(c.tenant), Resource: c.resource.String(), ResourceVersion: c.version,
 		Digest: string(c.digest), Input: string(c.input), InputDigest: string(c.inputDigest), Measures: string(measures), Preview: string(c.preview),
-		Decision: string(decision), PolicyHash: string(c.decision.Hash), Requirement: string(requirement), State: string(state),
+		Decision: string(decision), PolicyHash: string(c.decision.Hash), Requirement: requirement, State: string(state),
 		Requester: string(requester), RequesterPerson: string(c.identity.Actor.Person), Reason: c.opts.Reason, Ticket: c.opts.Ticket,
-		Result: "null", CreatedAt: atMicros(c.now),
+		Result: "null", CreatedAt: atMicros(c.now), BreakGlass: c.broken != nil,
 	}
 	if c.identity.Subject != nil {
 		r.SubjectPerson = string(c.identity.Subject.Person)
 	}
 	return r, nil
+}
+
+func marshalRequire(rs []Require) (string, error) {
+	b, err := json.Marshal(append([]Require{}, rs...))
+	if err != nil {
+		return "", fmt.Errorf("requirement: %w", err)
+	}
+	return string(b), nil
 }
 
 // insert stores the row: at once when something will refer to it, with the whole
@@ -546,6 +465,9 @@ func (k *Kernel) refuse(ctx context.Context, tx *Tx, c *call) error {
 	if err := c.insert(ctx, tx, row); err != nil {
 		return err
 	}
+	if err := c.reserve(ctx, tx, reservationVoided); err != nil { // the attempt counts
+		return err
+	}
 	_, err = k.RecordTx(ctx, tx, c.identity, c.record(OutcomeDenied, map[string]any{"rule": c.decision.denied.Rule, "why": c.decision.denied.Reason}))
 	return err
 }
@@ -553,7 +475,7 @@ func (k *Kernel) refuse(ctx context.Context, tx *Tx, c *call) error {
 // executeNow runs an allowed local action.
 func (k *Kernel) executeNow(ctx context.Context, tx *Tx, c *call, bootstrap bool) (Outcome, error, error) {
 	out := Outcome{Action: c.id, State: StateExecuted, Bootstrap: bootstrap}
-	res, err := k.execute(ctx, tx, c.def, c.in, Execution{Action: c.id, Identity: c.identity, Reason: c.opts.Reason})
+	res, err := k.execute(ctx, tx, c.def, c.in, Execution{Action: c.id, Identity: c.identity, Reason: c.opts.Reason, Obligations: c.decision.Obligations})
 	if err != nil {
 		return out, nil, err
 	}
@@ -573,8 +495,15 @@ func (k *Kernel) executeNow(ctx context.Context, tx *Tx, c *call, bootstrap bool
 	}
 	r := c.record(OutcomeDone, map[string]any{"result": out.Data})
 	r.Bootstrap = bootstrap
-	out.Receipt, err = k.RecordTx(ctx, tx, c.identity, r, res.Events...)
-	return out, nil, err
+	if out.Receipt, err = k.RecordTx(ctx, tx, c.identity, r, res.Events...); err != nil {
+		return out, nil, err
+	}
+	return out, nil, k.obligeTx(ctx, tx, c.done())
+}
+
+// done is the call as its obligations see it.
+func (c *call) done() done {
+	return done{action: c.id, name: c.def.name, tenant: c.tenant, by: c.identity, reason: c.opts.Reason, owed: c.decision.Obligations, broken: c.broken}
 }
 
 // execute runs a local executor with what it may know.
@@ -600,7 +529,13 @@ func (k *Kernel) claimNow(ctx context.Context, tx *Tx, c *call, bootstrap bool) 
 	row.Bootstrap, row.DecidedAt, row.Fence, row.Attempts = bootstrap, row.CreatedAt, 1, 1
 	row.LeaseUntil = atMicros(c.now.Add(k.opts.CallLimit + leaseSlack))
 	row.ExecuteBy = atMicros(c.now.Add(24 * time.Hour))
-	return out, nil, c.insert(ctx, tx, row)
+	if err := c.insert(ctx, tx, row); err != nil {
+		return out, nil, err
+	}
+	if c.broken == nil { // what else is owed is owed once it is done
+		return out, nil, nil
+	}
+	return out, nil, k.obligeTx(ctx, tx, c.done())
 }
 
 // hold stores the action as an approval that waits.
@@ -617,7 +552,7 @@ func (k *Kernel) hold(ctx context.Context, tx *Tx, c *call) (Outcome, error, err
 	for _, r := range c.decision.Require[1:] {
 		decideWithin = min(decideWithin, r.DecideWithin.Duration)
 	}
-	row.Held, row.DecideBy = true, atMicros(c.now.Add(decideWithin))
+	row.Held, row.DecideBy, row.EscalateAt = true, atMicros(c.now.Add(decideWithin)), escalateAt(c.decision.Require, c.now)
 	if err := c.insert(ctx, tx, row); err != nil {
 		return out, nil, err
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	Hooks      Hooks
 	CallLimit  time.Duration                // deadline of a remote executor's call; default 30s
 	Links      func(kind, id string) string // address of a thing in the console; default none
+	// BackTested refuses a policy that comes into force without the hash of a back-test.
+	BackTested bool
 }
 
 // Hooks watch the kernel; any may be nil. They run after the fact, must be quick,
@@ -106,6 +108,8 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	k.Background("approvals", time.Second, k.sweepApprovals)
 	k.Background("alerts", 2*time.Second, k.deliverAlerts)
+	k.Background("reviews", time.Minute, k.sweepReviews)
+	k.Background("policies", 5*time.Minute, k.checkReach)
 	return k, nil
 }
 

@@ -54,6 +54,9 @@ func (k *Kernel) PutPolicy(ctx context.Context, id Identity, p Policy, opts *DoO
 	if _, err := k.compile(PolicyVersion{Policy: p}); err != nil {
 		return Outcome{}, err
 	}
+	if err := k.checkBackTest(ctx, p); err != nil {
+		return Outcome{}, err
+	}
 	bootstrap, err := k.Bootstrap(ctx)
 	if err != nil {
 		return Outcome{}, err

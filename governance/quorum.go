@@ -7,6 +7,18 @@ import (
 	"slices"
 )
 
+// seats are the memberships that fill a place of the quorum. One with a condition is
+// filled by those alone for whom it held when they voted: they carry the quorum's own
+// mark among their groups.
+func (q Quorum) seats() []GroupID {
+	if q.Where != "" {
+		return []GroupID{q.mark()}
+	}
+	return append([]GroupID{q.Group}, q.Or...)
+}
+
+func (q Quorum) mark() GroupID { return q.Group + "?" + GroupID(q.Where) }
+
 // missing is what quorums still lack when the voters fill as many places as they
 // can: each place takes one person of its group, each person fills one place. It
 // is a maximum bipartite matching by augmenting paths (Kuhn), because counting
@@ -14,12 +26,12 @@ import (
 func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
 	type place struct {
 		quorum int
-		group  GroupID
+		seats  []GroupID
 	}
 	var places []place
 	for i, q := range qs {
 		for range q.Approvals {
-			places = append(places, place{i, q.Group})
+			places = append(places, place{i, q.seats()})
 		}
 	}
 	people := slices.Sorted(maps.Keys(voters))
@@ -27,7 +39,7 @@ func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
 	var seat func(person int, seen map[int]bool) bool
 	seat = func(person int, seen map[int]bool) bool {
 		for i, pl := range places {
-			if seen[i] || !slices.Contains(voters[people[person]], pl.group) {
+			if seen[i] || !slices.ContainsFunc(voters[people[person]], func(g GroupID) bool { return slices.Contains(pl.seats, g) }) {
 				continue
 			}
 			seen[i] = true
@@ -51,32 +63,71 @@ func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
 	var out []Quorum
 	for i, n := range open {
 		if n > 0 {
-			out = append(out, Quorum{qs[i].Group, n})
+			q := qs[i]
+			q.Approvals = n
+			out = append(out, q)
 		}
 	}
 	return out
 }
 
+// lacks is what the voters leave open of a requirement: nothing once it is met. Of
+// AnyOf it is what each alternative lacks.
+func (r Require) lacks(voters map[PersonID][]GroupID) []Quorum {
+	if len(r.AnyOf) == 0 {
+		if len(r.AllOf) == 0 { // nothing asked is nothing met
+			return []Quorum{{Approvals: 1}}
+		}
+		return missing(r.AllOf, voters)
+	}
+	var out []Quorum
+	for _, q := range r.AnyOf {
+		gap := missing([]Quorum{q}, voters)
+		if len(gap) == 0 {
+			return nil
+		}
+		out = append(out, gap...)
+	}
+	return out
+}
+
+func (r Require) quorums() []Quorum { return slices.Concat(r.AllOf, r.AnyOf) }
+
+// rejections is how many people must vote against an action to end it.
+func rejections(rs []Require) int {
+	n := 0
+	for i, r := range rs {
+		if d := max(r.Deny, 1); i == 0 || d < n {
+			n = d
+		}
+	}
+	return max(n, 1)
+}
+
 // reachable checks that a policy's quorums can be filled by people other than the
-// editor, whoever of them asks.
+// editor. Conditions of quorums are taken as met: they depend on the act.
 func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error {
 	if p.Require == nil {
 		return nil
 	}
 	voters := map[PersonID][]GroupID{}
-	for _, q := range p.Require.AllOf {
+	for _, q := range p.Require.quorums() {
 		members, err := k.opts.Directory.Members(ctx, q.Group)
 		if err != nil {
 			return fmt.Errorf("members of %s: %w", q.Group, err)
 		}
 		for _, m := range members {
-			if m.Active && m.ID != editor {
-				voters[m.ID] = m.Groups
+			if !m.Active || m.ID == editor || slices.ContainsFunc(p.Require.Exclude, m.In) {
+				continue
 			}
+			if voters[m.ID] == nil {
+				voters[m.ID] = slices.Clone(m.Groups)
+			}
+			voters[m.ID] = append(voters[m.ID], q.mark())
 		}
 	}
-	if gap := missing(p.Require.AllOf, voters); len(gap) > 0 {
-		return Invalid("require.all_of", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
+	if gap := p.Require.lacks(voters); len(gap) > 0 {
+		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
 	}
 	return nil
 }

@@ -99,6 +99,42 @@ type actionRow struct {
 	CreatedAt       govdb.Micros `bun:"created_at"`
 	DecidedAt       govdb.Micros `bun:"decided_at"`
 	ExecutedAt      govdb.Micros `bun:"executed_at"`
+	BreakGlass      bool         `bun:"break_glass"`
+	EscalateAt      govdb.Micros `bun:"escalate_at"`
+}
+
+type reviewRow struct {
+	bun.BaseModel `bun:"table:gov_review"`
+
+	ID        uuid.UUID    `bun:"id,pk"`
+	Action    uuid.UUID    `bun:"action"`
+	Name      string       `bun:"name"`
+	Kind      string       `bun:"kind"`
+	Policy    string       `bun:"policy"`
+	Tenant    string       `bun:"tenant"`
+	Person    string       `bun:"person"`
+	Actor     string       `bun:"actor"`
+	Reason    string       `bun:"reason"`
+	State     string       `bun:"state"`
+	DueAt     govdb.Micros `bun:"due_at"`
+	DecidedBy string       `bun:"decided_by"`
+	DecidedAt govdb.Micros `bun:"decided_at"`
+	Note      string       `bun:"note"`
+	CreatedAt govdb.Micros `bun:"created_at"`
+}
+
+type delegationRow struct {
+	bun.BaseModel `bun:"table:gov_delegation"`
+
+	ID        uuid.UUID    `bun:"id,pk"`
+	Delegator string       `bun:"delegator"`
+	Delegate  string       `bun:"delegate"`
+	MemberOf  string       `bun:"member_of"`
+	Reason    string       `bun:"reason"`
+	FromAt    govdb.Micros `bun:"from_at"`
+	UntilAt   govdb.Micros `bun:"until_at"`
+	RevokedAt govdb.Micros `bun:"revoked_at"`
+	CreatedAt govdb.Micros `bun:"created_at"`
 }
 
 type voteRow struct {

@@ -1,0 +1,328 @@
+package governance
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+
+	"github.com/reevehq/reeve/governance/govdb"
+)
+
+const (
+	backTestMax   = 100_000 // actions of one back-test
+	backTestItems = 200     // told one by one
+)
+
+// BackTestReport is what a draft policy would have done to the actions of a period.
+// Sums of limits are of what was really executed then. A tenant's plan, country and so
+// on are those of now: the past ones are not kept. Whether a quorum could be filled is
+// asked of the people of now.
+type BackTestReport struct {
+	Policy    string         `json:"policy"`
+	Document  Digest         `json:"document"` // of the draft
+	From      time.Time      `json:"from"`
+	To        time.Time      `json:"to"`
+	Actions   int            `json:"actions"` // that the draft names
+	Matched   int            `json:"matched"` // and whose condition holds
+	Held      int            `json:"held"`
+	Denied    int            `json:"denied"`
+	Deadlocks int            `json:"deadlocks"` // held, with nobody to approve
+	Failed    int            `json:"failed"`    // could not be counted or answered: refused
+	Fresh     int            `json:"fresh"`     // held or denied, and were neither then
+	Truncated bool           `json:"truncated"` // there were more actions than one back-test reads
+	Items     []BackTestItem `json:"items"`     // the first that would not have been let through
+	Hash      Digest         `json:"hash"`      // of all of this
+}
+
+// BackTestItem is one action that would not have been let through.
+type BackTestItem struct {
+	Action   uuid.UUID `json:"action"`
+	Name     string    `json:"name"`
+	Tenant   TenantID  `json:"tenant,omitempty"`
+	At       time.Time `json:"at"`
+	Was      State     `json:"was"`
+	WasHeld  bool      `json:"was_held,omitempty"`
+	Effect   Effect    `json:"effect"`
+	Why      string    `json:"why"`
+	Deadlock bool      `json:"deadlock,omitempty"`
+}
+
+// BackTest replays the actions of a period against a draft and stores the report, so
+// that the draft can carry its hash into force. It changes nothing else.
+func (k *Kernel) BackTest(ctx context.Context, id Identity, p Policy, from, to time.Time) (BackTestReport, error) {
+	if err := k.Authorize(ctx, id, "policy:read", Target{}); err != nil {
+		return BackTestReport{}, err
+	}
+	if !from.Before(to) || to.Sub(from) > 366*24*time.Hour {
+		return BackTestReport{}, Invalid("from", "is before to, and at most 366 days")
+	}
+	if err := p.Validate(); err != nil {
+		return BackTestReport{}, err
+	}
+	doc, err := p.document()
+	if err != nil {
+		return BackTestReport{}, err
+	}
+	draft, err := k.compile(PolicyVersion{Policy: p})
+	if err != nil {
+		return BackTestReport{}, err
+	}
+	r := &replay{k: k, p: draft, editor: id.Actor.Person, windows: map[string][]spent{}, reach: map[string]bool{},
+		out: BackTestReport{Policy: p.ID, Document: doc, From: from.UTC(), To: to.UTC(), Items: []BackTestItem{}}}
+	if err := r.run(ctx); err != nil {
+		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
+	}
+	if r.out.Hash, err = DigestOf("reeve/back-test/v1", r.out); err != nil {
+		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
+	}
+	body, err := json.Marshal(r.out)
+	if err != nil {
+		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
+	}
+	return r.out, k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO gov_back_test (hash, policy, body, person, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+			r.out.Hash, p.ID, string(body), id.Actor.Person, atMicros(k.Now())); err != nil {
+			return fmt.Errorf("back-test of %s: %w", p.ID, err)
+		}
+		_, err := k.RecordTx(ctx, tx, id, Record{Action: "policy.backtest", Resource: Ref{"policy", p.ID},
+			Data: map[string]any{"hash": r.out.Hash, "document": doc, "actions": r.out.Actions, "held": r.out.Held, "denied": r.out.Denied, "deadlocks": r.out.Deadlocks}})
+		return err
+	})
+}
+
+// document is the digest of the policy without the report that it carries.
+func (p Policy) document() (Digest, error) {
+	p.BackTest = ""
+	return DigestOf("reeve/policy/v1", p)
+}
+
+// BackTestReport reads a stored report.
+func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestReport, error) {
+	var body string
+	err := k.db.Read().NewRaw("SELECT body FROM gov_back_test WHERE hash = ?", hash).Scan(ctx, &body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return BackTestReport{}, fmt.Errorf("back-test %s: %w", hash, ErrNotFound)
+	}
+	var out BackTestReport
+	if err == nil {
+		err = json.Unmarshal([]byte(body), &out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("back-test %s: %w", hash, err)
+	}
+	return out, nil
+}
+
+// checkBackTest refuses a policy whose report is not of the same document, and with
+// Options.BackTested one that comes into force without.
+func (k *Kernel) checkBackTest(ctx context.Context, p Policy) error {
+	if p.BackTest == "" {
+		if k.opts.BackTested && p.Mode == Enforce {
+			return Invalid("back_test", "a policy comes into force with the hash of its back-test's report")
+		}
+		return nil
+	}
+	r, err := k.BackTestReport(ctx, p.BackTest)
+	if errors.Is(err, ErrNotFound) {
+		return Invalid("back_test", "there is no such report")
+	}
+	if err != nil {
+		return err
+	}
+	doc, err := p.document()
+	if err != nil {
+		return err
+	}
+	if r.Document != doc {
+		return Invalid("back_test", "the report is of another document")
+	}
+	return nil
+}
+
+// spent is what an action took from a window.
+type spent struct {
+	at     time.Time
+	amount int64
+	posted bool
+	taken  bool // executed or waiting
+}
+
+// replay walks the actions of the past through one draft.
+type replay struct {
+	k       *Kernel
+	p       compiled
+	editor  PersonID
+	windows map[string][]spent
+	reach   map[string]bool // of a requester: whether others can fill the quorum
+	out     BackTestReport
+}
+
+func (r *replay) run(ctx context.Context) error {
+	longest := time.Duration(0)
+	for _, l := range r.p.Limits {
+		longest = max(longest, l.Window.Duration)
+	}
+	at, last := govdb.At(r.out.From.Add(-longest)), uuid.Nil // what the first windows hold already
+	for {
+		var rows []actionRow
+		q := r.k.db.Read().NewSelect().Model(&rows).Where("(created_at > ?0 OR created_at = ?0 AND id > ?1) AND created_at < ?2", at, last, govdb.At(r.out.To)).
+			Order("created_at", "id").Limit(1000)
+		if err := r.named(q).Scan(ctx); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if r.out.Actions == backTestMax {
+				r.out.Truncated = true
+				return nil
+			}
+			if err := r.action(ctx, row); err != nil {
+				return err
+			}
+		}
+		if len(rows) < 1000 {
+			return nil
+		}
+		at, last = rows[len(rows)-1].CreatedAt, rows[len(rows)-1].ID
+	}
+}
+
+func (r *replay) named(q *bun.SelectQuery) *bun.SelectQuery {
+	return q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+		for _, a := range r.p.Actions {
+			if prefix, ok := strings.CutSuffix(a, "*"); ok {
+				q = q.WhereOr("SUBSTR(name, 1, ?) = ?", len(prefix), prefix)
+			} else {
+				q = q.WhereOr("name = ?", a)
+			}
+		}
+		return q
+	})
+}
+
+func (r *replay) action(ctx context.Context, row actionRow) error {
+	c := &call{def: &definition{name: row.Name}, tenant: TenantID(row.Tenant), resource: ParseRef(row.Resource), input: []byte(row.Input), now: row.CreatedAt.Time(),
+		opts: DoOptions{Reason: row.Reason, Ticket: row.Ticket}}
+	if err := errors.Join(json.Unmarshal([]byte(row.Measures), &c.measures), json.Unmarshal([]byte(row.Requester), &c.identity)); err != nil {
+		return fmt.Errorf("action %s: %w", row.ID, err)
+	}
+	if d, err := r.k.defined(row.Name); err == nil {
+		c.def = d
+	}
+	counted := !c.now.Before(r.out.From)
+	if counted {
+		r.out.Actions++
+	}
+	yes, broken := true, ""
+	if r.p.cond != nil {
+		vars, err := varsOf(ctx, r.k.db.Read(), act{row.Name, row.Resource, c.def.sensitive, c.measures, c.input, row.Reason, c.tenant}, c.identity.Actor)
+		if err != nil {
+			return err
+		}
+		if yes, err = r.p.cond.Eval(ctx, vars); err != nil {
+			yes, broken = true, "its condition could not be evaluated: "+err.Error()
+		}
+	}
+	if !yes {
+		return nil
+	}
+	limits, failure := r.spend(ctx, c, State(row.State))
+	if !counted {
+		return nil
+	}
+	r.out.Matched++
+	if failure != "" {
+		broken = failure
+	}
+	if broken != "" {
+		r.out.Failed++
+		r.tell(row, Deny, broken, false)
+		return nil
+	}
+	c.decision = Decision{Effect: Allow}
+	enforced := r.p
+	enforced.Mode = Enforce // a draft in shadow is asked what it would do
+	c.apply(enforced, limits)
+	switch c.decision.Effect {
+	case Deny:
+		r.out.Denied++
+		r.tell(row, Deny, c.decision.denied.Reason, false)
+	case Hold:
+		stuck, err := r.stuck(ctx, c.identity)
+		if err != nil {
+			return err
+		}
+		r.out.Held++
+		if stuck {
+			r.out.Deadlocks++
+		}
+		r.tell(row, Hold, c.decision.Policies[0].Why, stuck)
+	}
+	return nil
+}
+
+// spend reads the windows before the action and adds it to them.
+func (r *replay) spend(ctx context.Context, c *call, state State) ([]LimitHit, string) {
+	hits := make([]LimitHit, 0, len(r.p.Limits))
+	for i, l := range r.p.Limits {
+		amount, rate, err := r.k.amount(ctx, c, l)
+		if err != nil {
+			return nil, err.Error()
+		}
+		key, err := c.budgetKey(r.p.ID, i, l)
+		if err != nil {
+			return nil, err.Error()
+		}
+		h := LimitHit{Key: key, Unit: l.Unit, Amount: amount, Max: l.Max, Window: l.Window, Rate: rate, Count: l.Count}
+		since := c.now.Add(-l.Window.Duration)
+		kept := slices.DeleteFunc(r.windows[key], func(s spent) bool { return !s.at.After(since) })
+		for _, s := range kept {
+			if s.posted || l.Count == CountAttempts || s.taken && l.Count != CountPosted {
+				h.Sum += s.amount
+			}
+		}
+		h.Exceeds = h.Amount > 0 && h.Sum > h.Max-h.Amount
+		waiting := slices.Contains([]State{StatePending, StateApproved, StateExecuting, StateUnknown}, state)
+		r.windows[key] = append(kept, spent{c.now, amount, state == StateExecuted, state == StateExecuted || waiting})
+		hits = append(hits, h)
+	}
+	return hits, ""
+}
+
+// stuck tells whether nobody could approve what this identity asks for.
+func (r *replay) stuck(ctx context.Context, id Identity) (bool, error) {
+	key := fmt.Sprint(id.persons())
+	if stuck, known := r.reach[key]; known {
+		return stuck, nil
+	}
+	voters := map[PersonID][]GroupID{}
+	for _, q := range r.p.Require.quorums() {
+		members, err := r.k.opts.Directory.Members(ctx, q.Group)
+		if err != nil {
+			return false, fmt.Errorf("members of %s: %w", q.Group, err)
+		}
+		for _, m := range members {
+			if m.Active && m.ID != r.editor && !slices.Contains(id.persons(), m.ID) && !slices.ContainsFunc(r.p.Require.Exclude, m.In) {
+				voters[m.ID] = append(slices.Clone(m.Groups), q.mark())
+			}
+		}
+	}
+	r.reach[key] = len(r.p.Require.lacks(voters)) > 0
+	return r.reach[key], nil
+}
+
+func (r *replay) tell(row actionRow, effect Effect, why string, deadlock bool) {
+	if !row.Held && State(row.State) != StateDenied {
+		r.out.Fresh++
+	}
+	if len(r.out.Items) < backTestItems {
+		r.out.Items = append(r.out.Items, BackTestItem{row.ID, row.Name, TenantID(row.Tenant), row.CreatedAt.Time(), State(row.State), row.Held, effect, why, deadlock})
+	}
+}

@@ -212,7 +212,7 @@ func (r Require) validate(bad func(field, format string, args ...any)) {
 	for name, qs := range map[string][]Quorum{"all_of": r.AllOf, "any_of": r.AnyOf} {
 		for i, q := range qs {
 			at := fmt.Sprintf("require.%s[%d]", name, i)
-			if q.Group == "" || q.Approvals < 1 || q.Approvals > 10 {
+			if q.Group == "" || q.Group.Marked() || q.Approvals < 1 || q.Approvals > 10 {
 				bad(at, "want a group and 1 to 10 approvals")
 			}
 			if len(q.Or) > 0 {

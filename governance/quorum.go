@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // seats are the memberships that fill a place of the quorum. One with a condition is
@@ -18,6 +19,10 @@ func (q Quorum) seats() []GroupID {
 }
 
 func (q Quorum) mark() GroupID { return q.Group + "?" + GroupID(q.Where) }
+
+// Marked tells a quorum's mark from a group: a vote stores it among its groups when
+// the quorum's condition held for the voter.
+func (g GroupID) Marked() bool { return strings.Contains(string(g), "?") }
 
 // missing is what quorums still lack when the voters fill as many places as they
 // can: each place takes one person of its group, each person fills one place. It

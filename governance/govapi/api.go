@@ -228,9 +228,20 @@ func (a *API) door(permission string) func(huma.Context, func(huma.Context)) {
 			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The filter by tenant is empty: name one, or leave the filter out."))
 			return
 		}
+		switch v := ctx.Header(breakGlassHeader); v {
+		case "":
+		case "true":
+			ctx = huma.WithContext(ctx, governance.WithBreakGlass(ctx.Context()))
+		default:
+			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The header "+breakGlassHeader+" is true, or absent."))
+			return
+		}
 		next(ctx)
 	}
 }
+
+// breakGlassHeader asks to act at once where a policy would hold it.
+const breakGlassHeader = "Break-Glass"
 
 // storable tells whether a text can be kept: PostgreSQL takes neither U+0000 nor
 // bytes that are not UTF-8.

@@ -74,6 +74,8 @@ func GuardedResult[R, I any](a *API, permission string, op huma.Operation, fn fu
 		"202": {Description: "Held until people decide", Content: schema(reflect.TypeFor[GovHeld]()),
 			Headers: map[string]*huma.Param{"Location": {Description: "Address of the approval", Schema: &huma.Schema{Type: "string"}}}},
 	}
+	op.Parameters = append(op.Parameters, &huma.Param{Name: breakGlassHeader, In: "header", Schema: &huma.Schema{Type: "string", Enum: []any{"true"}},
+		Description: "Act at once where a policy would hold it, if the policy lets you in an emergency: with a fresh sign-in and a reason; it raises an alert and is reviewed"})
 	op.DefaultStatus = http.StatusOK
 	a.prepare(&op, permission)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*guardedOutput, error) {

@@ -26,6 +26,9 @@ func Kernel(api huma.API, k *governance.Kernel) {
 	tenants(a)
 	alerts(a)
 	policies(a)
+	reviews(a)
+	delegations(a)
+	backTests(a)
 	ledgers(a)
 }
 

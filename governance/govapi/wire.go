@@ -68,8 +68,10 @@ type GovDecision struct {
 
 // GovQuorum is a number of distinct people of one group.
 type GovQuorum struct {
-	Group     string `json:"group" minLength:"1" maxLength:"128"`
-	Approvals int    `json:"approvals" minimum:"1" maximum:"10"`
+	Group     string   `json:"group" minLength:"1" maxLength:"128"`
+	Approvals int      `json:"approvals" minimum:"1" maximum:"10"`
+	Where     string   `json:"where,omitempty" maxLength:"4000" doc:"CEL over actor (the voter), action and tenant: who of the group counts"`
+	Or        []string `json:"or,omitempty" doc:"Groups that may fill the places as well, since it was escalated"`
 }
 
 // GovVote is a cast vote.
@@ -153,7 +155,11 @@ func micro(n int64) string {
 func wireQuorums(qs []governance.Quorum) []GovQuorum {
 	out := []GovQuorum{}
 	for _, q := range qs {
-		out = append(out, GovQuorum{string(q.Group), q.Approvals})
+		w := GovQuorum{Group: string(q.Group), Approvals: q.Approvals, Where: q.Where}
+		for _, g := range q.Or {
+			w.Or = append(w.Or, string(g))
+		}
+		out = append(out, w)
 	}
 	return out
 }
@@ -176,7 +182,9 @@ func wireApproval(a governance.Approval) GovApproval {
 	for _, v := range a.Votes {
 		groups := []string{}
 		for _, g := range v.Groups {
-			groups = append(groups, string(g))
+			if !g.Marked() {
+				groups = append(groups, string(g))
+			}
 		}
 		out.Votes = append(out.Votes, GovVote{string(v.Person), wireActor(v.Actor), string(v.Decision), v.Comment, groups, v.At})
 	}
@@ -325,86 +333,6 @@ type GovEvent struct {
 
 func wireEvent(e governance.Event) GovEvent {
 	return GovEvent{e.ID.String(), e.N, e.Type, e.Tenant, e.TenantVersion, e.TenantSeq, e.Resource, e.Actor, e.Data, e.At}
-}
-
-// GovPolicy is a policy document.
-type GovPolicy struct {
-	ID         string      `json:"id" pattern:"^[a-z0-9._-]{1,64}$"`
-	Title      string      `json:"title" minLength:"1" maxLength:"200"`
-	Actions    []string    `json:"actions" minItems:"1" maxItems:"100" doc:"Names, or prefix.*"`
-	Match      string      `json:"match,omitempty" maxLength:"4000" doc:"CEL over action, actor and tenant"`
-	Mode       string      `json:"mode" enum:"shadow,enforce"`
-	Deny       bool        `json:"deny,omitempty"`
-	Limits     []GovLimit  `json:"limits,omitempty" maxItems:"20"`
-	Require    *GovRequire `json:"require,omitempty"`
-	NeedReason bool        `json:"need_reason,omitempty"`
-	NeedTicket bool        `json:"need_ticket,omitempty"`
-}
-
-// GovLimit is the most of a unit that may be posted or pending in a sliding window.
-type GovLimit struct {
-	Unit    string `json:"unit" example:"EUR.cent"`
-	Max     string `json:"max" pattern:"^[0-9]{1,18}$"`
-	Window  string `json:"window" example:"24h"`
-	By      string `json:"by" enum:"actor,tenant,resource,global"`
-	Convert bool   `json:"convert,omitempty"`
-}
-
-// GovRequire says who must approve, and by when.
-type GovRequire struct {
-	AllOf         []GovQuorum `json:"all_of" minItems:"1" maxItems:"10"`
-	DecideWithin  string      `json:"decide_within" example:"72h"`
-	ExecuteWithin string      `json:"execute_within" example:"24h"`
-	Manual        bool        `json:"manual,omitempty"`
-	PersonalKey   bool        `json:"personal_key,omitempty"`
-}
-
-// GovPolicyVersion is a stored policy.
-type GovPolicyVersion struct {
-	Policy   GovPolicy `json:"policy"`
-	Version  int       `json:"version"`
-	Hash     string    `json:"hash"`
-	Active   bool      `json:"active"`
-	EditedBy string    `json:"edited_by,omitempty"`
-	At       time.Time `json:"at"`
-}
-
-func wirePolicy(v governance.PolicyVersion) GovPolicyVersion {
-	p := GovPolicy{ID: v.ID, Title: v.Title, Actions: v.Actions, Match: v.Match, Mode: string(v.Mode), Deny: v.Deny, NeedReason: v.NeedWhy, NeedTicket: v.NeedTick}
-	for _, l := range v.Limits {
-		p.Limits = append(p.Limits, GovLimit{l.Unit, itoa(l.Max), l.Window.String(), string(l.By), l.Convert})
-	}
-	if r := v.Require; r != nil {
-		p.Require = &GovRequire{wireQuorums(r.AllOf), r.DecideWithin.String(), r.ExecuteWithin.String(), r.Manual, r.PersonalKey}
-	}
-	return GovPolicyVersion{p, v.Version, string(v.Hash), v.Active, string(v.EditedBy), v.At}
-}
-
-// policy reads the wire form; what it cannot read is named.
-func (p GovPolicy) policy() (governance.Policy, error) {
-	out := governance.Policy{ID: p.ID, Title: p.Title, Actions: p.Actions, Match: p.Match, Mode: governance.Mode(p.Mode), Deny: p.Deny, NeedWhy: p.NeedReason, NeedTick: p.NeedTicket}
-	for i, l := range p.Limits {
-		at := "body.limits[" + strconv.Itoa(i) + "]."
-		largest, err := strconv.ParseInt(l.Max, 10, 64)
-		if err != nil {
-			return out, governance.Invalid(at+"max", "is not an integer")
-		}
-		gl := governance.Limit{Unit: l.Unit, Max: largest, By: governance.Scope(l.By), Convert: l.Convert}
-		if gl.Window.UnmarshalText([]byte(l.Window)) != nil {
-			return out, governance.Invalid(at+"window", "is not a duration such as 24h")
-		}
-		out.Limits = append(out.Limits, gl)
-	}
-	if r := p.Require; r != nil {
-		out.Require = &governance.Require{Manual: r.Manual, PersonalKey: r.PersonalKey}
-		for _, q := range r.AllOf {
-			out.Require.AllOf = append(out.Require.AllOf, governance.Quorum{Group: governance.GroupID(q.Group), Approvals: q.Approvals})
-		}
-		if out.Require.DecideWithin.UnmarshalText([]byte(r.DecideWithin)) != nil || out.Require.ExecuteWithin.UnmarshalText([]byte(r.ExecuteWithin)) != nil {
-			return out, governance.Invalid("body.require", "decide_within and execute_within are durations such as 24h")
-		}
-	}
-	return out, nil
 }
 
 func parseUUID(field, s string) (uuid.UUID, error) {

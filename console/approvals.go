@@ -29,6 +29,7 @@ func approvalsSection() Section {
 			{Pattern: "POST /approvals/{id}/vote", Permission: "approval:vote", Post: approvalVote, Back: approvalDetail},
 			{Pattern: "POST /approvals/{id}/execute", Permission: "approval:read", Post: approvalExecute},
 			{Pattern: "POST /approvals/{id}/cancel", Permission: "approval:read", Post: approvalCancel, Back: approvalDetail},
+			{Pattern: "POST /approvals/{id}/break-glass", Permission: "approval:read", Post: approvalBreakGlass, Back: approvalDetail},
 		},
 		Home:    []HomeCard{{Permission: "approval:read", Lead: []string{"gov_approver"}, Order: 10, Load: approvalCard}},
 		Search:  []SearchSource{{Permission: "approval:read", Find: findApproval}},
@@ -113,7 +114,8 @@ func approvalList(c *Ctx) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Title: "Approvals", Lead: "Actions that a policy holds until enough people agree.", Template: "approvals_list"}
+	v := View{Title: "Approvals", Lead: "Actions that a policy holds until enough people agree.", Template: "approvals_list",
+		Actions: []Button{{Text: "Delegations", Href: "/delegations"}}}
 	if c.Can("approval:vote") {
 		v.Tabs = append(v.Tabs, Tab{Title: "Waiting for me", Href: "/approvals?show=mine", Current: show == "mine", Count: len(mine)})
 	}
@@ -249,6 +251,7 @@ type approvalPage struct {
 	Execute   *Button
 	CanCancel bool
 	Reason    Field
+	Glass     *Field // the reason for breaking it; nil where there is none
 	Timeline  []TimelineItem
 	Ledger    bool // the caller may look it up there
 	Result    json.RawMessage
@@ -283,6 +286,13 @@ func approvalDetail(c *Ctx) (View, error) {
 	page.CanVote, page.WhyNot = c.Kernel().CanVote(c.Context(), c.Identity, a)
 	own := c.Identity.Actor.ID == a.Requester.ID || c.Identity.Actor.Person != "" && c.Identity.Actor.Person == a.Requester.Person
 	may := own || c.Can("approval:vote")
+	if own && c.Identity.Actor.Kind == governance.ActorUser {
+		if p, err := c.Kernel().Directory().Resolve(c.Context(), c.Identity.Actor.Person); err == nil && a.Glass(p) {
+			f := c.Field(Field{Name: "emergency", Label: "What the emergency is", Kind: "textarea", Required: true, MaxLen: 2000,
+				Hint: "It is done at once. An alert goes out, and somebody else reviews it."})
+			page.Glass = &f
+		}
+	}
 	page.CanCancel = may && (a.State == governance.StatePending || a.State == governance.StateApproved)
 	if a.State == governance.StateApproved || a.State == governance.StateFailed {
 		page.Execute = &Button{Text: "Execute", Icon: "play", Kind: "primary", Post: "/approvals/" + id.String() + "/execute",
@@ -445,6 +455,18 @@ func approvalVote(c *Ctx) (Done, error) {
 		d.Flash, d.Tone = "Your vote is recorded; the action is "+string(a.State)+".", ToneWarn
 	}
 	return d, nil
+}
+
+func approvalBreakGlass(c *Ctx) (Done, error) {
+	id, err := c.UUID("id")
+	if err != nil {
+		return Done{}, err
+	}
+	if c.Form("emergency") == "" {
+		return Done{}, governance.Invalid("emergency", "is required")
+	}
+	_, err = c.Kernel().BreakGlassOn(c.Context(), c.Identity, id, c.Form("emergency"))
+	return Done{To: "/approvals/" + id.String(), Flash: "Done at once. An alert is open, and a review is due.", Tone: ToneWarn}, err
 }
 
 func approvalExecute(c *Ctx) (Done, error) {

@@ -20,6 +20,7 @@ func policiesSection() Section {
 			{Pattern: "GET /policies/{id}", Permission: "policy:read", Page: policyDetail},
 			{Pattern: "GET /policies/{id}/edit", Permission: "policy:write", Page: policyEdit},
 			{Pattern: "POST /policies/{id}/edit", Permission: "policy:write", Post: policyPut, Back: policyEdit},
+			{Pattern: "GET /policies/{id}/back-tests/{hash}", Permission: "policy:read", Page: policyBackTest},
 		},
 		Search:  []SearchSource{{Permission: "policy:read", Find: findPolicy}},
 		Stories: policyStories(),
@@ -64,18 +65,11 @@ func policySays(p governance.Policy) string {
 			verb = "Holds"
 		}
 		scope := map[governance.Scope]string{governance.ByActor: "per person", governance.ByTenant: "per tenant", governance.ByResource: "per thing", governance.ByGlobal: "overall"}[l.By]
-		out = append(out, fmt.Sprintf("%s what would exceed %s within %s %s.", verb, unitText(l.Unit, l.Max), FormatWindow(l.Window.Duration), scope))
+		counted := map[governance.Count]string{governance.CountPosted: ", counting what was done", governance.CountAttempts: ", counting every try"}[l.Count]
+		out = append(out, fmt.Sprintf("%s what would exceed %s within %s %s%s.", verb, unitText(l.Unit, l.Max), FormatWindow(l.Window.Duration), scope, counted))
 	}
 	if p.Require != nil {
-		var who []string
-		for _, q := range p.Require.AllOf {
-			who = append(who, fmt.Sprintf("%d of %s", q.Approvals, q.Group))
-		}
-		need := "Needs " + strings.Join(who, " and ")
-		if len(p.Limits) == 0 {
-			need = "Always needs " + strings.Join(who, " and ")
-		}
-		out = append(out, need+", within "+FormatDuration(p.Require.DecideWithin.Duration)+".")
+		out = append(out, requireSays(*p.Require, len(p.Limits) == 0)...)
 	}
 	if p.NeedWhy {
 		out = append(out, "A reason is required.")
@@ -83,7 +77,49 @@ func policySays(p governance.Policy) string {
 	if p.NeedTick {
 		out = append(out, "A ticket is required.")
 	}
+	if p.Notify != "" {
+		out = append(out, "Raises an alert ("+string(p.Notify)+") when it is done.")
+	}
+	if p.ReviewAfter.Duration > 0 {
+		out = append(out, "Somebody else reviews it within "+FormatDuration(p.ReviewAfter.Duration)+".")
+	}
 	return strings.Join(out, " ")
+}
+
+func requireSays(r governance.Require, always bool) []string {
+	need, between, qs := "Needs ", " and ", r.AllOf
+	if always {
+		need = "Always needs "
+	}
+	if len(r.AnyOf) > 0 {
+		between, qs = " or ", r.AnyOf
+	}
+	var who []string
+	for _, q := range qs {
+		text := fmt.Sprintf("%d of %s", q.Approvals, q.Group)
+		if q.Where != "" {
+			text += " for whom " + q.Where
+		}
+		who = append(who, text)
+	}
+	out := []string{need + strings.Join(who, between) + ", within " + FormatDuration(r.DecideWithin.Duration) + "."}
+	if len(r.Exclude) > 0 {
+		var not []string
+		for _, g := range r.Exclude {
+			not = append(not, string(g))
+		}
+		out = append(out, "Nobody of "+strings.Join(not, ", ")+" may vote.")
+	}
+	if r.Deny > 1 {
+		out = append(out, fmt.Sprintf("%d votes against it end it.", r.Deny))
+	}
+	if e := r.Escalate; e != nil {
+		out = append(out, "After "+FormatDuration(e.After.Duration)+" "+string(e.To)+" may decide as well.")
+	}
+	if b := r.BreakGlass; b != nil {
+		out = append(out, fmt.Sprintf("%s may break the glass %d times within %s; somebody else reviews it within %s.", b.Group, b.Max, FormatWindow(b.Window.Duration), FormatDuration(b.ReviewWithin.Duration)))
+	}
+	return out
 }
 
 type policyPage struct {
@@ -194,19 +230,89 @@ func policyPut(c *Ctx) (Done, error) {
 	if c.Form("reason") == "" {
 		return Done{}, governance.Invalid("reason", "is required")
 	}
-	out, err := c.Kernel().PutPolicy(c.Context(), c.Identity, p, &governance.DoOptions{Key: c.Key(), Reason: c.Form("reason")})
-	if faults := fieldErrors(err); len(faults) > 0 { // named by their place in the document, which is one field here
-		var errs []error
-		for _, f := range faults {
-			errs = append(errs, governance.Invalid("document", "at %s: %s", f.Field, f.Reason))
+	if c.Form("do") == "test" {
+		now := c.Kernel().Now()
+		r, err := c.Kernel().BackTest(c.Context(), c.Identity, p, now.AddDate(0, 0, -backTestDays), now)
+		if err := inDocument(err); err != nil {
+			return Done{}, err
 		}
-		return Done{}, errors.Join(errs...)
+		return Done{To: "/policies/" + p.ID + "/back-tests/" + strings.TrimPrefix(string(r.Hash), "sha256:"), Flash: "Replayed. Nothing was changed."}, nil
+	}
+	out, err := c.Kernel().PutPolicy(c.Context(), c.Identity, p, &governance.DoOptions{Key: c.Key(), Reason: c.Form("reason")})
+	if err := inDocument(err); len(fieldErrors(err)) > 0 {
+		return Done{}, err
 	}
 	d0 := Done{To: "/policies/" + p.ID, Flash: "The new version is in force."}
 	if out.Bootstrap {
 		d0.Flash = "The new version is in force. It was not held: bootstrap mode."
 	}
 	return d0, err
+}
+
+// inDocument names faults by their place in the document, which is one field here.
+func inDocument(err error) error {
+	faults := fieldErrors(err)
+	if len(faults) == 0 {
+		return err
+	}
+	var errs []error
+	for _, f := range faults {
+		errs = append(errs, governance.Invalid("document", "at %s: %s", f.Field, f.Reason))
+	}
+	return errors.Join(errs...)
+}
+
+// backTestDays is how far back the console replays.
+const backTestDays = 90
+
+type backTestRow struct {
+	governance.BackTestItem
+	Title  string
+	Tenant string
+	Href   string
+}
+
+type backTestPage struct {
+	Report   governance.BackTestReport
+	Stats    []Stat
+	Rows     []backTestRow
+	Says     string
+	Document string
+	Reason   Field
+	May      bool
+}
+
+func policyBackTest(c *Ctx) (View, error) {
+	r, p, err := c.Kernel().BackTestReport(c.Context(), governance.Digest("sha256:"+c.Path("hash")))
+	if err != nil {
+		return View{}, err
+	}
+	if p.ID != c.Path("id") {
+		return View{}, governance.ErrNotFound
+	}
+	p.BackTest = r.Hash
+	page := backTestPage{Report: r, Stats: backTestStats(r), Says: policySays(p), Document: prettyJSON(p), May: c.Can("policy:write"),
+		Reason: c.Field(Field{Name: "reason", Label: "Why it changes", Kind: "textarea", Required: true, MaxLen: 2000})}
+	for _, i := range r.Items {
+		row := backTestRow{BackTestItem: i, Title: Humanize(i.Name), Tenant: tenantName(c, i.Tenant)}
+		if i.WasHeld {
+			row.Href = "/approvals/" + i.Action.String()
+		} else if c.Can("ledger:read") {
+			row.Href = "/ledger?q=" + i.Action.String()
+		}
+		page.Rows = append(page.Rows, row)
+	}
+	return backTestView(p, page), nil
+}
+
+func backTestStats(r governance.BackTestReport) []Stat {
+	stat := func(label string, n int) Stat { return Stat{Label: label, Value: FormatInt(int64(n))} }
+	return []Stat{stat("Actions it names", r.Actions), stat("Would be held", r.Held), stat("Would be refused", r.Denied+r.Failed), stat("New against what happened", r.Fresh), stat("Held with nobody to approve", r.Deadlocks)}
+}
+
+func backTestView(p governance.Policy, page backTestPage) View {
+	return View{Title: "Back-test of " + p.Title, Lead: "What the draft would have done to the last " + FormatInt(backTestDays) + " days. Tenants and people are those of now.", Template: "policies_back_test", Data: page,
+		Crumbs: []Crumb{{"Policies", "/policies"}, {p.ID, "/policies/" + p.ID}, {"Back-test", ""}}}
 }
 
 func findPolicy(c *Ctx, q string) ([]Hit, error) {
@@ -238,12 +344,16 @@ func policyStories() []Story {
 	}
 	shadow := p
 	shadow.Mode, shadow.Deny, shadow.Limits, shadow.Require, shadow.Title = governance.Shadow, true, nil, nil, strings.Repeat("A long title ", 12)
+	report := governance.BackTestReport{Policy: p.ID, Actions: 40, Held: 3, Fresh: 2, Deadlocks: 1, Items: []governance.BackTestItem{{Name: "tenant.credit", At: at, Was: governance.StateExecuted,
+		Effect: governance.Hold, Why: "EUR 600.00 in 24h would be more than EUR 500.00", Deadlock: true}}}
 	c := storyCtx()
 	c.errs = []FieldError{{"document", "at limits[0].max: is negative"}}
 	return []Story{
 		{Name: "policies, none", View: policyListView(policyListPage{Empty: Empty{Icon: "policy", Title: "No policy", Text: "Without one, whoever holds a permission may use it alone and without limit."}})},
 		{Name: "policies, rows", View: policyListView(policyListPage{Rows: []policyRow{{vs[0], policySays(p)}, {governance.PolicyVersion{Policy: shadow, Version: 1, At: at}, policySays(shadow)}}})},
 		{Name: "policy", View: policyView(page)},
+		{Name: "policy, back-test", View: backTestView(p, backTestPage{Report: report, Stats: backTestStats(report), Says: policySays(p), Document: "{}", May: true,
+			Reason: Field{Name: "reason", Label: "Why it changes", Kind: "textarea"}, Rows: []backTestRow{{BackTestItem: report.Items[0], Title: "Tenant credit", Tenant: "Acme"}}})},
 		{Name: "policy, edit", View: policyEditView(storyCtx(), vs[0])},
 		{Name: "policy, edit came back", View: policyEditView(c, vs[0]), Errors: c.errs},
 	}

@@ -87,9 +87,14 @@ func (k *Kernel) BackTest(ctx context.Context, id Identity, p Policy, from, to t
 	if err != nil {
 		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
 	}
+	p.BackTest = ""
+	document, err := json.Marshal(p)
+	if err != nil {
+		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
+	}
 	return r.out, k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO gov_back_test (hash, policy, body, person, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
-			r.out.Hash, p.ID, string(body), id.Actor.Person, atMicros(k.Now())); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO gov_back_test (hash, policy, document, body, person, created_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+			r.out.Hash, p.ID, string(document), string(body), id.Actor.Person, atMicros(k.Now())); err != nil {
 			return fmt.Errorf("back-test of %s: %w", p.ID, err)
 		}
 		_, err := k.RecordTx(ctx, tx, id, Record{Action: "policy.backtest", Resource: Ref{"policy", p.ID},
@@ -104,21 +109,22 @@ func (p Policy) document() (Digest, error) {
 	return DigestOf("reeve/policy/v1", p)
 }
 
-// BackTestReport reads a stored report.
-func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestReport, error) {
-	var body string
-	err := k.db.Read().NewRaw("SELECT body FROM gov_back_test WHERE hash = ?", hash).Scan(ctx, &body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return BackTestReport{}, fmt.Errorf("back-test %s: %w", hash, ErrNotFound)
-	}
+// BackTestReport reads a stored report and the draft that it is of.
+func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestReport, Policy, error) {
 	var out BackTestReport
+	var p Policy
+	var document, body string
+	err := k.db.Read().QueryRowContext(ctx, "SELECT document, body FROM gov_back_test WHERE hash = ?", hash).Scan(&document, &body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return out, p, fmt.Errorf("back-test %s: %w", hash, ErrNotFound)
+	}
 	if err == nil {
-		err = json.Unmarshal([]byte(body), &out)
+		err = errors.Join(json.Unmarshal([]byte(body), &out), json.Unmarshal([]byte(document), &p))
 	}
 	if err != nil {
-		return out, fmt.Errorf("back-test %s: %w", hash, err)
+		return out, p, fmt.Errorf("back-test %s: %w", hash, err)
 	}
-	return out, nil
+	return out, p, nil
 }
 
 // checkBackTest refuses a policy whose report is not of the same document, and with
@@ -130,7 +136,7 @@ func (k *Kernel) checkBackTest(ctx context.Context, p Policy) error {
 		}
 		return nil
 	}
-	r, err := k.BackTestReport(ctx, p.BackTest)
+	r, _, err := k.BackTestReport(ctx, p.BackTest)
 	if errors.Is(err, ErrNotFound) {
 		return Invalid("back_test", "there is no such report")
 	}

@@ -175,3 +175,43 @@ func (k *Kernel) obligeTx(ctx context.Context, tx *Tx, d done) error {
 		Body: "By " + d.by.Actor.ID + ".", Links: links})
 	return err
 }
+
+// BreakGlassOn does at once what waits for approval: the request that its requester
+// made before is superseded, in the same commit, by the act.
+func (k *Kernel) BreakGlassOn(ctx context.Context, id Identity, approval uuid.UUID, reason string) (Outcome, error) {
+	a, err := k.Approval(ctx, approval)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if id.Actor.Person == "" || id.Actor.Person != a.Requester.Person {
+		return Outcome{}, &DeniedError{a.Action, "break-glass", "only who asked for it may"}
+	}
+	if a.State != StatePending {
+		return Outcome{}, fmt.Errorf("approval %s is %s: %w", approval, a.State, ErrConflict)
+	}
+	d, err := k.defined(a.Action)
+	if err != nil {
+		return Outcome{}, err
+	}
+	in, err := d.decode(a.Input)
+	if err != nil {
+		return Outcome{}, err
+	}
+	c, err := k.newCall(d, id, in, &DoOptions{Reason: reason, Ticket: a.Ticket, BreakGlass: true})
+	if err != nil {
+		return Outcome{}, err
+	}
+	c.replaces = &a
+	return k.run(ctx, c)
+}
+
+// Glass tells whether every policy that holds the approval has a glass that a person
+// of the caller's groups may break.
+func (a Approval) Glass(p Person) bool {
+	for _, r := range a.Decision.Require {
+		if r.BreakGlass == nil || !p.In(r.BreakGlass.Group) {
+			return false
+		}
+	}
+	return a.State == StatePending && p.Active && p.ID != "" && p.ID == a.Requester.Person && len(a.Decision.Require) > 0
+}

@@ -109,6 +109,7 @@ type call struct {
 	now      time.Time
 	breaker  Person // with DoOptions.BreakGlass: who breaks it
 	broken   *broken
+	replaces *Approval // with BreakGlassOn: what waited for approval until now
 }
 
 var actionNamespace = uuid.MustParse("6f1d0f86-3f0b-5c41-9d2c-3f3e0a1c7f11")
@@ -278,6 +279,7 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 			return out, verdict, err
 		}
 	}
+	c.broken = nil // of a try before this one
 	start := time.Now()
 	if err := k.weigh(ctx, tx, c); err != nil {
 		return out, nil, err
@@ -307,6 +309,11 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 			}
 			c.decision.denied = refused
 			return out, refused, k.refuse(ctx, tx, c)
+		}
+		if c.replaces != nil {
+			if err := k.closeTx(ctx, tx, c.identity, *c.replaces, StateSuperseded, "done at once in an emergency"); err != nil {
+				return out, nil, err
+			}
 		}
 	case c.decision.Effect == Hold && !bootstrap:
 		return k.hold(ctx, tx, c)

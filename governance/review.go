@@ -80,6 +80,19 @@ func (k *Kernel) Reviews(ctx context.Context, f ReviewFilter) ([]Review, error) 
 	return out, nil
 }
 
+// Review reads one review.
+func (k *Kernel) Review(ctx context.Context, id uuid.UUID) (Review, error) {
+	var row reviewRow
+	err := k.db.Read().NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Review{}, fmt.Errorf("review %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Review{}, fmt.Errorf("review %s: %w", id, err)
+	}
+	return row.review()
+}
+
 func (r reviewRow) review() (Review, error) {
 	out := Review{ID: r.ID, Action: r.Action, Name: r.Name, Kind: r.Kind, Policy: r.Policy, Tenant: TenantID(r.Tenant), Reason: r.Reason, State: ReviewState(r.State),
 		DueAt: r.DueAt.Time(), DecidedBy: PersonID(r.DecidedBy), DecidedAt: r.DecidedAt.Time(), Note: r.Note, CreatedAt: r.CreatedAt.Time()}

@@ -29,6 +29,7 @@ func Kernel(api huma.API, k *governance.Kernel) {
 	reviews(a)
 	delegations(a)
 	backTests(a)
+	breakGlass(a)
 	ledgers(a)
 }
 

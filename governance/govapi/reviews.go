@@ -139,6 +139,24 @@ func delegations(a *API) {
 		})
 }
 
+type govBreakGlass struct {
+	GovApprovalID
+	Body struct {
+		Reason string `json:"reason" minLength:"10" maxLength:"2000"`
+	}
+}
+
+func breakGlass(a *API) {
+	GuardedResult[GovAny](a, "approval:read", huma.Operation{OperationID: "gov-break-glass", Method: http.MethodPost, Path: "/approvals/{id}/break-glass", Summary: "Do at once, in an emergency, what you asked for and waits", Tags: []string{"Approvals"}},
+		func(ctx context.Context, caller governance.Identity, in *govBreakGlass) (governance.Outcome, error) {
+			id, err := parseUUID("path.id", in.ID)
+			if err != nil {
+				return governance.Outcome{}, err
+			}
+			return a.k.BreakGlassOn(ctx, caller, id, in.Body.Reason)
+		})
+}
+
 // GovBackTest is what a draft would have done to the actions of a period.
 type GovBackTest struct {
 	Hash      string            `json:"hash" doc:"What the policy carries into force as back_test"`

@@ -38,6 +38,7 @@ CREATE INDEX gov_delegation_to ON gov_delegation (delegate, until_at);
 CREATE TABLE gov_back_test (
 	hash TEXT PRIMARY KEY,
 	policy TEXT NOT NULL,
+	document TEXT NOT NULL,
 	body TEXT NOT NULL,
 	person TEXT NOT NULL,
 	created_at BIGINT NOT NULL

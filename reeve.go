@@ -97,7 +97,7 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reeve{Kernel: k, pages: opts.Impersonation}
+	r := &Reeve{Kernel: k, pages: opts.Impersonation, jobs: k.Jobs()}
 	if opts.Integrations != nil {
 		if r.Integrations, err = integrations.New(k, opts.Integrations); err != nil {
 			return nil, err

@@ -465,7 +465,7 @@ func approvalBreakGlass(c *Ctx) (Done, error) {
 	if c.Form("emergency") == "" {
 		return Done{}, governance.Invalid("emergency", "is required")
 	}
-	_, err = c.Kernel().BreakGlassOn(c.Context(), c.Identity, id, c.Form("emergency"))
+	_, err = c.Kernel().BreakGlassOn(c.Context(), c.Identity, id, governance.DoOptions{Key: c.Key(), Reason: c.Form("emergency")})
 	return Done{To: "/approvals/" + id.String(), Flash: "Done at once. An alert is open, and a review is due.", Tone: ToneWarn}, err
 }
 

@@ -2,6 +2,7 @@ package governance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -177,17 +178,15 @@ func (k *Kernel) obligeTx(ctx context.Context, tx *Tx, d done) error {
 }
 
 // BreakGlassOn does at once what waits for approval: the request that its requester
-// made before is superseded, in the same commit, by the act.
-func (k *Kernel) BreakGlassOn(ctx context.Context, id Identity, approval uuid.UUID, reason string) (Outcome, error) {
+// made before is superseded, in the same commit, by the act. Of opts Reason and Key
+// count.
+func (k *Kernel) BreakGlassOn(ctx context.Context, id Identity, approval uuid.UUID, opts DoOptions) (Outcome, error) {
 	a, err := k.Approval(ctx, approval)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if id.Actor.Person == "" || id.Actor.Person != a.Requester.Person {
 		return Outcome{}, &DeniedError{a.Action, "break-glass", "only who asked for it may"}
-	}
-	if a.State != StatePending {
-		return Outcome{}, fmt.Errorf("approval %s is %s: %w", approval, a.State, ErrConflict)
 	}
 	d, err := k.defined(a.Action)
 	if err != nil {
@@ -197,9 +196,14 @@ func (k *Kernel) BreakGlassOn(ctx context.Context, id Identity, approval uuid.UU
 	if err != nil {
 		return Outcome{}, err
 	}
-	c, err := k.newCall(d, id, in, &DoOptions{Reason: reason, Ticket: a.Ticket, BreakGlass: true})
+	c, err := k.newCall(d, id, in, &DoOptions{Key: opts.Key, Reason: opts.Reason, Ticket: a.Ticket, BreakGlass: true})
 	if err != nil {
 		return Outcome{}, err
+	}
+	if a.State != StatePending {
+		if _, err := k.Action(ctx, c.id); errors.Is(err, ErrNotFound) { // else a request that was made before
+			return Outcome{}, fmt.Errorf("approval %s is %s: %w", approval, a.State, ErrConflict)
+		}
 	}
 	c.replaces = &a
 	return k.run(ctx, c)

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/uptrace/bun"
 
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/schedule"
 )
 
 // Problem is something stored that can never be so, whatever was going on and
@@ -79,6 +81,41 @@ func (k *Kernel) Check(ctx context.Context) (CheckReport, error) {
 	}
 	r.Ledger, err = k.log.Verify(ctx)
 	return r, err
+}
+
+const checkAlert = "governance.check"
+
+// Jobs are the daily check of everything stored: what it finds is an alert until it
+// is gone, and each check is a record.
+func (k *Kernel) Jobs() []schedule.Job {
+	return []schedule.Job{{Name: "governance.check", Spec: schedule.Spec{Every: 24 * time.Hour}, Max: 2 * time.Hour, Run: func(ctx context.Context, _ time.Time) error {
+		return k.checkAndTell(ctx)
+	}}}
+}
+
+func (k *Kernel) checkAndTell(ctx context.Context) error {
+	r, err := k.Check(ctx)
+	if err != nil {
+		return err
+	}
+	lines := append([]string{}, r.Ledger.Problems...)
+	for _, p := range r.Problems {
+		lines = append(lines, p.String())
+	}
+	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		if len(lines) == 0 {
+			err = k.ResolveAlertTx(ctx, tx, checkAlert)
+		} else {
+			_, err = k.AlertTx(ctx, tx, Alert{Key: checkAlert, Severity: Critical, Title: "What is stored breaks an invariant",
+				Body: strings.Join(lines[:min(len(lines), 10)], "\n")})
+		}
+		if err != nil {
+			return err
+		}
+		_, err = k.RecordTx(ctx, tx, System("check"), Record{Action: "governance.check", Outcome: OutcomeObserved,
+			Data: map[string]any{"problems": fmt.Sprint(len(lines)), "records": fmt.Sprint(r.Ledger.Records)}})
+		return err
+	})
 }
 
 type checkRule struct{ rule, sql string }

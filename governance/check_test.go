@@ -34,6 +34,23 @@ func TestCheck_FindsWhatCannotBe(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.Sound(), "%v", report)
 
+		require.Len(t, e.Kernel.Jobs(), 1)
+		daily := func() int {
+			t.Helper()
+			require.NoError(t, e.Kernel.Jobs()[0].Run(ctx, e.Now()))
+			e.Drain(t)
+			open, err := e.Kernel.Alerts(ctx, governance.AlertFilter{})
+			require.NoError(t, err)
+			return len(open)
+		}
+		require.Zero(t, daily())
+		_, err = e.DB.Handle().ExecContext(ctx, "UPDATE gov_vote SET groups = '[]'")
+		require.NoError(t, err)
+		require.Equal(t, 1, daily())
+		_, err = e.DB.Handle().ExecContext(ctx, `UPDATE gov_vote SET groups = '["gov_approver"]'`)
+		require.NoError(t, err)
+		require.Zero(t, daily())
+
 		cases := []struct{ rule, breaks, mends string }{
 			{"an action and the records of it", "UPDATE gov_action SET state = 'failed' WHERE NOT held", "UPDATE gov_action SET state = 'executed' WHERE NOT held"},
 			{"a record of an action that is not there", "UPDATE gov_action SET id = '" + uuid.Nil.String() + "' WHERE NOT held", "UPDATE gov_action SET id = " + quoteID(w.first(t, e)) + " WHERE NOT held"},

@@ -164,7 +164,6 @@ var repeatable = map[string]string{
 	"auth-show-key":              "it was shown: conflict",
 	"auth-show-sign-in-link":     "it was shown: conflict",
 	"gov-back-test":              "the report is kept under its hash, once",
-	"gov-break-glass":            "what waited is superseded: conflict",
 	"gov-cancel-approval":        "it is cancelled: conflict",
 	"gov-decide-review":          "it is decided: conflict",
 	"gov-delegate":               "a membership moves once, however often it is delegated to the same person",

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
 )
@@ -70,12 +71,19 @@ func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) erro
 	if err != nil {
 		return err
 	}
+	broken, err := governance.Check(ctx, db)
+	if err != nil {
+		return err
+	}
 	_, _ = fmt.Fprintf(stdout, "%d records, %d checkpoints, %d waiting to be sealed, signed by %s\n", rep.Records, rep.Checkpoints, rep.Unsealed, l.Origin())
-	if len(rep.Problems) == 0 {
+	if len(rep.Problems)+len(broken) == 0 {
 		_, err := fmt.Fprintln(stdout, "Everything stored is as it was signed.")
 		return err
 	}
 	for _, p := range rep.Problems {
+		_, _ = fmt.Fprintln(stdout, "problem:", p)
+	}
+	for _, p := range broken {
 		_, _ = fmt.Fprintln(stdout, "problem:", p)
 	}
 	return errProblems

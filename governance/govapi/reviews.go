@@ -141,6 +141,7 @@ func delegations(a *API) {
 
 type govBreakGlass struct {
 	GovApprovalID
+	Idempotent
 	Body struct {
 		Reason string `json:"reason" minLength:"10" maxLength:"2000"`
 	}
@@ -153,7 +154,7 @@ func breakGlass(a *API) {
 			if err != nil {
 				return governance.Outcome{}, err
 			}
-			return a.k.BreakGlassOn(ctx, caller, id, in.Body.Reason)
+			return a.k.BreakGlassOn(ctx, caller, id, governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 }
 

@@ -259,7 +259,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(placeEnv) == "" {
 		os.Exit(m.Run())
 	}
-	if err := work(context.Background()); err != nil {
+	run := work
+	if os.Getenv(scenarioEnv) == histories {
+		run = client
+	}
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

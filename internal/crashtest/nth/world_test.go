@@ -35,6 +35,7 @@ type world struct {
 	credit *governance.Action[input] // local, with a limit and an approval above it
 	refund *governance.Action[input] // remote: the vendor is a folder
 	closed *governance.Action[input] // denied by a policy
+	manual *governance.Action[input] // held for two people, executed by hand
 	people people
 	visits *oversight.Service
 }
@@ -99,8 +100,9 @@ func open(ctx context.Context, p place, later time.Duration, wrap func(driver.Co
 	}
 	w.credit = governance.Define("thing.credit", spec, effect)
 	w.closed = governance.Define("thing.closed", spec, effect)
+	w.manual = governance.Define("thing.manual", spec, effect)
 	w.refund = governance.DefineRemote("thing.refund", spec, governance.Remote[input]{Call: w.call, Lookup: w.lookup})
-	if err := w.k.Register(w.credit, w.closed, w.refund); err != nil {
+	if err := w.k.Register(w.credit, w.closed, w.manual, w.refund); err != nil {
 		return nil, err
 	}
 	w.visits, err = oversight.New(w.k, &oversight.Options{Insecure: true, Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
@@ -159,7 +161,9 @@ func (w *world) prepare(ctx context.Context) error {
 	}
 	day := governance.Duration{Duration: 24 * time.Hour}
 	require := &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}
+	two := &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 2}}, DecideWithin: day, ExecuteWithin: day, Manual: true}
 	return w.k.InstallPolicies(ctx,
+		governance.Policy{ID: "manual", Title: "By two, by hand", Actions: []string{"thing.manual"}, Mode: governance.Enforce, Require: two},
 		governance.Policy{ID: "credit", Title: "Credit above the limit", Actions: []string{"thing.credit"}, Mode: governance.Enforce, Require: require,
 			Limits: []governance.Limit{{Unit: "EUR.cent", Max: 100, Window: day, By: governance.ByResource}}},
 		governance.Policy{ID: "refund", Title: "Refund above the limit", Actions: []string{"thing.refund"}, Mode: governance.Enforce, Require: require,

@@ -248,9 +248,10 @@ func escalateAt(require []Require, created time.Time) govdb.Micros {
 	return atMicros(created.Add(first))
 }
 
-// checkReach raises an alert for each enforcing policy whose quorum the people there
-// are cannot fill any more, and closes it when they can.
-func (k *Kernel) checkReach(ctx context.Context) error {
+// CheckReach raises an alert for each enforcing policy whose quorum the people there
+// are cannot fill any more, and closes it when they can. [Kernel.Run] does so every
+// five minutes.
+func (k *Kernel) CheckReach(ctx context.Context) error {
 	ps, err := k.Policies(ctx)
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	k.Background("approvals", time.Second, k.sweepApprovals)
 	k.Background("alerts", 2*time.Second, k.deliverAlerts)
 	k.Background("reviews", time.Minute, k.sweepReviews)
-	k.Background("policies", 5*time.Minute, k.checkReach)
+	k.Background("policies", 5*time.Minute, k.CheckReach)
 	return k, nil
 }
 

@@ -288,6 +288,30 @@ func TestEscalation_OpensToOneMoreGroup(t *testing.T) {
 	})
 }
 
+func TestPolicy_ReachIsCheckedWhenPeopleLeave(t *testing.T) {
+	t.Parallel()
+	desk(t, func(p governance.Policy) []governance.Policy {
+		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 1}, {Group: "security", Approvals: 1}}
+		return []governance.Policy{p}
+	}, func(t *testing.T, w *deskWorld) {
+		open := func() []governance.Alert {
+			t.Helper()
+			require.NoError(t, w.Kernel.CheckReach(t.Context()))
+			as, err := w.Kernel.Alerts(t.Context(), governance.AlertFilter{})
+			require.NoError(t, err)
+			return as
+		}
+		require.Empty(t, open())
+		w.People.Remove("bob")
+		require.Empty(t, open(), "cleo approves, dan is of security")
+		w.People.Remove("dan") // cleo is in both groups and fills one place
+		require.Len(t, open(), 1)
+		require.EqualValues(t, 1, open()[0].Times, "told once")
+		w.People.Put("bob", "approver")
+		require.Empty(t, open())
+	})
+}
+
 func TestBreakGlass(t *testing.T) {
 	t.Parallel()
 	desk(t, func(p governance.Policy) []governance.Policy {

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/policyfile"
 )
 
 func policiesSection() Section {
@@ -210,19 +210,14 @@ func policyEditView(c *Ctx, v governance.PolicyVersion) View {
 	return View{Title: "Edit " + v.Title, Lead: "The version in force stays until this edit is approved and executed.", Narrow: true,
 		Crumbs: []Crumb{{"Policies", "/policies"}, {v.ID, "/policies/" + v.ID}, {"Edit", ""}}, Template: "policies_edit",
 		Data: policyEditPage{ID: v.ID,
-			Document: c.Field(Field{Name: "document", Label: "Document", Kind: "textarea", Mono: true, Rows: 22, Required: true, Value: prettyJSON(v.Policy)}),
+			Document: c.Field(Field{Name: "document", Label: "Document", Hint: "JSON or YAML.", Kind: "textarea", Mono: true, Rows: 22, Required: true, Value: prettyJSON(v.Policy)}),
 			Reason:   c.Field(Field{Name: "reason", Label: "Why it changes", Kind: "textarea", Required: true, MaxLen: 2000})}}
 }
 
 func policyPut(c *Ctx) (Done, error) {
-	var p governance.Policy
-	d := json.NewDecoder(bytes.NewReader([]byte(c.Form("document"))))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return Done{}, governance.Invalid("document", "is not a policy: %v", err)
-	}
-	if d.More() {
-		return Done{}, governance.Invalid("document", "has something after the policy")
+	p, err := policyfile.ParseOne([]byte(c.Form("document")))
+	if err := inDocument(err); err != nil {
+		return Done{}, err
 	}
 	if p.ID != c.Path("id") {
 		return Done{}, governance.Invalid("document", "id is %q, and this is the policy %q", p.ID, c.Path("id"))

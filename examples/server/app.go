@@ -33,6 +33,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb/opendb"
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/governance/outgoing"
+	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/recorder"
@@ -309,10 +310,31 @@ func (a *app) planFact(ctx context.Context, tx *governance.Tx, id governance.Ide
 	}}, nil)
 }
 
+// readPolicies reads the operator's own policies.
+func readPolicies(file string) ([]governance.Policy, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(file) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	ps, err := policyfile.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %s: %w", file, err)
+	}
+	return ps, nil
+}
+
 // install stores what a new database starts with; it leaves what people changed.
 func (a *app) install(ctx context.Context, o openOptions) error {
 	k := a.reeve.Kernel
 	standard := append(append(a.reeve.Policies(), govauth.Policies()...), o.policies...)
+	own, err := readPolicies(a.cfg.text("policies"))
+	if err != nil {
+		return err
+	}
+	standard = append(standard, own...)
 	byID := map[string]governance.Policy{}
 	var order []string
 	for _, p := range standard {

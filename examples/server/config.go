@@ -37,6 +37,7 @@ var settings = []setting{
 	{key: "plugins", doc: "connector programs, as name=path#sha256, comma-separated", check: func(v string) error { _, err := parsePlugins(v); return err }},
 	{key: "host_database", doc: "path or postgres://… DSN of the database under retention", secret: true},
 	{key: "host_mapping", doc: "YAML file that maps its tables"},
+	{key: "policies", doc: "YAML file of policies; those that the database does not have yet are installed at start, in place of shipped ones with the same id"},
 	{key: "auto_migrate", standard: "true", doc: "bring the tables up to date at start; false only checks them", check: checkBool},
 	{key: "ledger_origin", standard: "reeve.local", doc: "name of the ledger, first line of its checkpoints", check: notEmpty},
 	{key: "log_level", standard: "info", doc: "debug, info, warn or error", check: oneOf("debug", "info", "warn", "error")},

@@ -136,7 +136,7 @@ func (s *Service) seal(ctx context.Context, g *gathering, built uuid.UUID) (pack
 		}
 		proofs, err := s.k.Ledger().ProveAll(ctx, ids...)
 		if err == nil {
-			return sealed(ids, proofs), nil
+			return sealOf(ids, proofs), nil
 		}
 		if !errors.Is(err, ledger.ErrNotFound) {
 			return out, err
@@ -149,7 +149,7 @@ func (s *Service) seal(ctx context.Context, g *gathering, built uuid.UUID) (pack
 	}
 }
 
-func sealed(ids []uuid.UUID, proofs []ledger.Proof) pack.Seal {
+func sealOf(ids []uuid.UUID, proofs []ledger.Proof) pack.Seal {
 	out := pack.Seal{Record: []byte(proofs[0].Body), Checkpoint: proofs[0].Checkpoint}
 	for i, p := range proofs {
 		out.Proofs = append(out.Proofs, pack.Proof{Record: ids[i].String(), N: p.N, Path: p.Path})

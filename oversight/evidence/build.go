@@ -87,7 +87,7 @@ func (s *Service) finish(ctx context.Context, g *gathering, row *packRow, draft 
 		return Pack{}, err
 	}
 	if len(rep.Problems) > 0 {
-		return Pack{}, fmt.Errorf("%w: %s", ErrDoesNotHold, join(rep.Problems))
+		return Pack{}, &notHolding{join(rep.Problems)}
 	}
 	row.State, row.Files, row.Bytes, row.SHA256 = string(StateReady), int64(rep.Files), int64(buf.Len()), pack.Hash(buf.Bytes())
 	row.Blob = "evidence/" + row.ID.String() + ".evidence.zip"

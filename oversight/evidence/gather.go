@@ -259,7 +259,7 @@ func document(a governance.Approval) ([]byte, error) {
 			return governance.Canonical(doc)
 		}
 	}
-	return nil, fmt.Errorf("action %s: its stored payload does not have its digest: %w", a.ID, ErrDoesNotHold)
+	return nil, &notHolding{fmt.Sprintf("action %s: its stored payload does not have its digest", a.ID)}
 }
 
 // policies adds the versions that the records say decided.
@@ -330,7 +330,7 @@ func (g *gathering) recording(ctx context.Context) error {
 		} else if out.Data, err = g.s.rec.ChunkData(ctx, x.ID, ch.Seq); errors.Is(err, governance.ErrNotFound) {
 			out.State = pack.ChunkMissing
 		} else if errors.Is(err, recorder.ErrTampered) {
-			return fmt.Errorf("%w: %w", ErrDoesNotHold, err)
+			return &notHolding{err.Error()}
 		} else if err != nil {
 			return err
 		}

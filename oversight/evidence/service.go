@@ -25,11 +25,17 @@ const (
 
 var (
 	// ErrUnsealed says that the ledger did not sign what a pack needs in time.
-	ErrUnsealed = errors.New("evidence: the ledger has not sealed the records yet, try again")
+	ErrUnsealed = fmt.Errorf("evidence: the ledger has not sealed the records yet: %w", governance.ErrRetry)
 	// ErrDoesNotHold says that what is stored does not agree with the ledger, so that
 	// no pack can be made of it.
 	ErrDoesNotHold = errors.New("evidence: what is stored does not agree with the ledger")
 )
+
+// notHolding is an ErrDoesNotHold that says where.
+type notHolding struct{ where string }
+
+func (e *notHolding) Error() string   { return ErrDoesNotHold.Error() + ": " + e.where }
+func (e *notHolding) Unwrap() []error { return []error{ErrDoesNotHold, governance.ErrConflict} }
 
 // Options tunes a Service. The zero value is ready to use.
 type Options struct {
@@ -218,4 +224,13 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}))
 	return errors.Join(errs...)
+}
+
+// RecentSessions lists the newest sessions, to choose from; none where there are no
+// sessions.
+func (s *Service) RecentSessions(ctx context.Context, limit int) ([]oversight.Session, error) {
+	if s.svc == nil {
+		return nil, nil
+	}
+	return s.svc.Sessions(ctx, oversight.Filter{Limit: limit})
 }

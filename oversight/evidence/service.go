@@ -25,11 +25,18 @@ const (
 
 var (
 	// ErrUnsealed says that the ledger did not sign what a pack needs in time.
-	ErrUnsealed = fmt.Errorf("evidence: the ledger has not sealed the records yet: %w", governance.ErrRetry)
+	ErrUnsealed error = unsealed{}
 	// ErrDoesNotHold says that what is stored does not agree with the ledger, so that
 	// no pack can be made of it.
 	ErrDoesNotHold = errors.New("evidence: what is stored does not agree with the ledger")
 )
+
+type unsealed struct{}
+
+func (unsealed) Error() string {
+	return "evidence: the ledger has not signed the records in time, try again"
+}
+func (unsealed) Unwrap() error { return governance.ErrRetry }
 
 // notHolding is an ErrDoesNotHold that says where.
 type notHolding struct{ where string }

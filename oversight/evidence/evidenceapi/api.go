@@ -70,13 +70,14 @@ type evidenceUpload struct {
 	RawBody []byte `contentType:"application/zip"`
 }
 
-type evidencePeriod struct {
+// EvidencePeriod is what a report counts over.
+type EvidencePeriod struct {
 	From  time.Time `query:"from" required:"true" doc:"Begin of the period"`
 	Until time.Time `query:"until" required:"true" doc:"End of the period, not itself in it; at most 400 days later"`
 }
 
 type evidenceLine struct {
-	evidencePeriod
+	EvidencePeriod
 	govapi.Page
 	Key  string `path:"key" maxLength:"40" doc:"Key of the line"`
 	Have string `query:"have" enum:"true,false" default:"true" doc:"Those that have what the line asks for, or those that lack it"`
@@ -192,11 +193,11 @@ func packs(a *govapi.API, svc *evidence.Service) {
 }
 
 func coverage(a *govapi.API, svc *evidence.Service) {
-	count := func(ctx context.Context, id governance.Identity, in *evidencePeriod) (evidence.Coverage, error) {
+	count := func(ctx context.Context, id governance.Identity, in *EvidencePeriod) (evidence.Coverage, error) {
 		return svc.Coverage(ctx, id, in.From, in.Until)
 	}
 	govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-coverage", Method: http.MethodGet, Path: "/evidence/coverage", Summary: "Count what the records of a period carry, control by control", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *evidencePeriod) (*out[EvidenceCoverage], error) {
+		func(ctx context.Context, id governance.Identity, in *EvidencePeriod) (*out[EvidenceCoverage], error) {
 			c, err := count(ctx, id, in)
 			if err != nil {
 				return nil, err
@@ -209,7 +210,7 @@ func coverage(a *govapi.API, svc *evidence.Service) {
 	}{{"csv", "text/csv; charset=utf-8", evidence.Coverage.CSV}, {"html", "text/html; charset=utf-8", evidence.Coverage.HTML}} {
 		govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-coverage-" + form.name, Method: http.MethodGet, Path: "/evidence/coverage." + form.name,
 			Summary: "The same as " + map[string]string{"csv": "a table", "html": "a page"}[form.name], Tags: tags, Responses: binary("The report", form.typ)},
-			func(ctx context.Context, id governance.Identity, in *evidencePeriod) (*evidenceFile, error) {
+			func(ctx context.Context, id governance.Identity, in *EvidencePeriod) (*evidenceFile, error) {
 				c, err := count(ctx, id, in)
 				if err != nil {
 					return nil, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,10 +28,24 @@ type Rig struct {
 	*govtest.Env
 	Svc      *oversight.Service
 	Rec      *recorder.Recorder
-	Blobs    *recorder.Dir
+	Blobs    *Blobs
 	Evidence *evidence.Service
 	Credit   *governance.Action[Credit]
 	Rename   *governance.Action[Rename]
+}
+
+// Blobs is a folder whose writes can be made to fail.
+type Blobs struct {
+	*recorder.Dir
+	Broken atomic.Bool
+}
+
+// Put implements recorder.BlobStore.
+func (b *Blobs) Put(ctx context.Context, key string, data []byte) error {
+	if b.Broken.Load() {
+		return errors.New("the disk is full")
+	}
+	return b.Dir.Put(ctx, key, data)
 }
 
 // Credit is a sensitive act that a policy holds.
@@ -68,9 +83,10 @@ func New(t testing.TB, e *govtest.Env) *Rig {
 		return governance.Actor{ID: "product:u1", Kind: governance.ActorUser, Name: "User One"}, nil
 	}})
 	require.NoError(t, err)
-	r.Blobs, err = recorder.OpenDir(t.TempDir())
+	dir, err := recorder.OpenDir(t.TempDir())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = r.Blobs.Close() })
+	t.Cleanup(func() { _ = dir.Close() })
+	r.Blobs = &Blobs{Dir: dir}
 	r.Rec, err = recorder.New(r.Svc, r.Blobs, nil)
 	require.NoError(t, err)
 	r.Evidence, err = evidence.New(e.Kernel, r.Svc, r.Rec, r.Blobs, &evidence.Options{Software: "reeve test"})

@@ -143,6 +143,9 @@ func (g *gathering) gather(ctx context.Context) error {
 		}
 		g.actions[other] = a
 	}
+	if g.actions[g.req.Subject].ID == uuid.Nil { // a remote call is under way: the record comes with its answer
+		return fmt.Errorf("action %s has no record yet, try again: %w", g.req.Subject, governance.ErrConflict)
+	}
 	if len(g.c.Manifest.Withheld) == 0 {
 		if err := g.alerts(ctx); err != nil {
 			return err
@@ -313,6 +316,7 @@ func (g *gathering) recording(ctx context.Context) error {
 	g.c.Session = &pack.Session{ID: x.ID.String(), Tenant: string(x.Tenant), User: x.User, Actor: x.Actor.ID, Person: string(x.Actor.Person), Subject: x.Subject.ID,
 		Scope: string(x.Scope), Reason: x.Reason, Ticket: x.Ticket, State: string(x.State), Ended: string(x.Ended), EndedBy: x.EndedBy, Requests: x.Requests,
 		Blocked: x.Blocked, CreatedAt: x.CreatedAt, OpenedAt: x.OpenedAt, ExpiresAt: x.ExpiresAt, EndedAt: x.EndedAt}
+	g.c.Session.Unseen = x.Requests
 	if g.s.rec == nil {
 		return nil
 	}
@@ -324,6 +328,7 @@ func (g *gathering) recording(ctx context.Context) error {
 		if g.bodies[ch.Record].ID == uuid.Nil { // it was recorded after the records were read
 			break
 		}
+		g.c.Session.Unseen -= ch.Frames
 		out := pack.Chunk{Seq: ch.Seq, Record: ch.Record.String(), State: pack.ChunkIncluded}
 		if g.req.NoRecording {
 			out.State = pack.ChunkWithheld
@@ -336,6 +341,7 @@ func (g *gathering) recording(ctx context.Context) error {
 		}
 		g.c.Chunks = append(g.c.Chunks, out)
 	}
+	g.c.Session.Unseen = max(0, g.c.Session.Unseen) // a frame may have been stored since the session was read
 	if g.req.NoRecording && len(chunks) > 0 {
 		g.c.Manifest.Withheld = append(g.c.Manifest.Withheld, "the recording: the builder left it out")
 	}

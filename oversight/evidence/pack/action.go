@@ -228,7 +228,7 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		return approvers
 	}
 	c.rep.Votes += len(votes)
-	last := c.held.at
+	last := c.held
 	for _, vote := range votes {
 		r := c.votes[vote.Record]
 		delete(c.votes, vote.Record)
@@ -251,10 +251,10 @@ func (c *actionCheck) cast(place string) map[string][]string {
 			c.bad(place, "the vote of %s is on another payload", vote.Person)
 			continue
 		}
-		if r.at.Before(last) || !c.a.DecideBy.IsZero() && vote.At.After(c.a.DecideBy) {
+		if before(r, last) || !c.a.DecideBy.IsZero() && vote.At.After(c.a.DecideBy) {
 			c.bad(r.place, "record %s: the vote of %s is before what it is about, or after the time to decide", r.ID, vote.Person)
 		}
-		last = r.at
+		last = r
 		if why := c.excluded(vote.Person); why != "" {
 			c.bad(r.place, "record %s: %s may not vote: %s", r.ID, vote.Person, why)
 			continue
@@ -371,16 +371,16 @@ func (c *actionCheck) clocks() {
 	if c.done == nil {
 		return
 	}
-	last := time.Time{}
+	last := c.held
 	for _, r := range c.records {
-		if r.ActionID == c.id && r.Action == "approval.vote" && r.Outcome == "done" && r.at.After(last) {
-			last = r.at
+		if r.ActionID == c.id && r.Action == "approval.vote" && r.Outcome == "done" && r.at.After(last.at) {
+			last = r
 		}
 	}
 	switch {
-	case c.done.at.Before(last) || c.done.at.Before(c.held.at):
+	case before(c.done, last):
 		c.bad(c.done.place, "record %s executes before the last vote", c.done.ID)
-	case c.a.ExecuteBy.IsZero() || c.a.ExecuteBy.After(last.Add(execute)):
+	case c.a.ExecuteBy.IsZero() || c.a.ExecuteBy.After(last.at.Add(execute)):
 		c.bad(c.place, "gives more time to execute than record %s, which says %s", c.held.ID, execute)
 	case c.done.at.After(c.a.ExecuteBy.Add(slack)) && !c.a.Remote: // a remote outcome may be learnt later
 		c.bad(c.done.place, "record %s executes after the time to execute", c.done.ID)

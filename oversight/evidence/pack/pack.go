@@ -202,6 +202,7 @@ type Session struct {
 	EndedBy   string    `json:"ended_by,omitempty"`
 	Requests  int64     `json:"requests"`
 	Blocked   int64     `json:"blocked"`
+	Unseen    int64     `json:"unseen"` // requests let through that have no frame: the recorder failed, or the server stopped
 	CreatedAt time.Time `json:"created_at"`
 	OpenedAt  time.Time `json:"opened_at,omitzero"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`

@@ -315,7 +315,7 @@ func TestVerify_Tampering(t *testing.T) {
 			delete(f.Files, fmt.Sprintf("recording/%08d.ndjson", last.Seq))
 			dropRecord(f, "records/"+last.Record+".json")
 			pack.Edit(f, "session/requests.json", func(rs *[]pack.Request) { *rs = (*rs)[:len(*rs)-1] })
-		}, []string{"recording/index.json: 1 of 4 requests have no frame"}},
+		}, []string{"recording/index.json: 1 of 4 requests have no frame, besides 0"}},
 		"a request is changed in the list": {session, func(f *pack.Forgery) {
 			pack.Edit(f, "session/requests.json", func(rs *[]pack.Request) { (*rs)[0].Path = "/app/other" })
 		}, []string{"does not list what the recording shows"}},

@@ -87,6 +87,7 @@ type record struct {
 	place   string
 	body    []byte
 	proven  bool
+	n       int64
 	ID      string `json:"id"`
 	Kind    string `json:"kind"`
 	At      string `json:"at"`
@@ -269,7 +270,7 @@ func (v *verification) proofs(verifier note.Verifier) {
 			v.bad(r.place, "record %s is not in the log at leaf %d", p.Record, p.N)
 			continue
 		}
-		r.proven = true
+		r.proven, r.n = true, p.N
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.records)) {
 		if r := v.records[id]; !r.proven {
@@ -370,8 +371,15 @@ func (v *verification) rest() {
 	}
 }
 
-// slack is how far two readings of the clock in one commit may lie apart.
+// slack is how far two readings of the clock about one thing may lie apart: within a
+// commit, or on two servers.
 const slack = time.Minute
+
+// before tells whether a was written before b: by more than servers' clocks may differ,
+// or by less when the order of the log says so too.
+func before(a, b *record) bool {
+	return a.at.Before(b.at.Add(-slack)) || a.at.Before(b.at) && a.n < b.n
+}
 
 func near(a, b time.Time, d time.Duration) bool {
 	return !a.Before(b.Add(-d)) && !a.After(b.Add(d))

@@ -62,7 +62,8 @@ type Rename struct {
 
 // Options are the kernel's.
 func Options() *govtest.Options {
-	return &govtest.Options{Schemas: []govdb.Schema{oversight.Schema(), evidence.Schema()}}
+	// A real clock has nanoseconds, which a database cuts off and a record keeps.
+	return &govtest.Options{Start: time.Date(2026, 1, 15, 12, 0, 0, 789, time.UTC), Schemas: []govdb.Schema{oversight.Schema(), evidence.Schema()}}
 }
 
 // New makes a Rig of an Env made with [Options].

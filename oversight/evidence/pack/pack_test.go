@@ -74,16 +74,15 @@ func TestVerify_EveryByte(t *testing.T) {
 	require.Empty(t, texts(check(t, vkey, b)))
 	at := places(t, b)
 	for i := range b {
-		for _, bit := range []byte{1, 0x80, 0x20} {
-			b[i] ^= bit
-			rep := check(t, vkey, b)
-			b[i] ^= bit
-			require.NotEmpty(t, rep.Problems, "byte %d of %s", i, at[i])
-			require.Equal(t, at[i], rep.Problems[0].Place, "byte %d: %s", i, texts(rep))
-		}
+		bit := byte(1) << (i % 8)
+		b[i] ^= bit
+		rep := check(t, vkey, b)
+		b[i] ^= bit
+		require.NotEmpty(t, rep.Problems, "byte %d of %s", i, at[i])
+		require.Equal(t, at[i], rep.Problems[0].Place, "byte %d: %s", i, texts(rep))
 	}
 	require.Empty(t, texts(check(t, vkey, b)), "as it was")
-	t.Logf("%d bytes, 3 flips each", len(b))
+	t.Logf("%d bytes", len(b))
 }
 
 func TestVerify_RandomBytesOfALargerOne(t *testing.T) {
@@ -95,7 +94,7 @@ func TestVerify_RandomBytesOfALargerOne(t *testing.T) {
 	require.Equal(t, 41, rep.Chunks)
 	at := places(t, b)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 1500 {
+	for range 800 {
 		i := rnd.IntN(len(b))
 		old := b[i]
 		b[i] = byte(rnd.IntN(256))
@@ -126,7 +125,7 @@ func TestVerify_ForgedManifest(t *testing.T) {
 		require.Equal(t, b, good.Zip(), "taking apart and putting together changes nothing")
 		for _, name := range slices.Sorted(maps.Keys(good.Files)) {
 			data := good.Files[name]
-			for range 25 {
+			for range 12 {
 				f := pack.Take(b)
 				i := rnd.IntN(len(data))
 				f.Files[name][i] ^= 1 << rnd.IntN(8)

@@ -140,7 +140,7 @@ func (v *verification) life(at string, s Session) (opened, ended time.Time) {
 		}
 		_ = json.Unmarshal(open.Data, &data)
 		opened = open.at
-		if data.Scope != s.Scope || data.User != s.User || !data.Expires.Equal(s.ExpiresAt) || open.Actor.ID != s.Actor || open.Actor.Person != s.Person ||
+		if data.Scope != s.Scope || data.User != s.User || data.Expires.UnixMicro() != s.ExpiresAt.UnixMicro() || open.Actor.ID != s.Actor || open.Actor.Person != s.Person ||
 			open.Tenant != s.Tenant || !near(opened, s.OpenedAt, slack) || open.Subject == nil || open.Subject.ID != s.Subject {
 			v.bad(at, "is not the session that record %s opened", open.ID)
 		}

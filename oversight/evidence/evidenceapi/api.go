@@ -100,7 +100,8 @@ func Register(api huma.API, svc *evidence.Service) {
 }
 
 func packs(a *govapi.API, svc *evidence.Service) {
-	govapi.Register(a, evidence.PermissionBuild, huma.Operation{OperationID: "evidence-outline", Method: http.MethodGet, Path: "/evidence/outline", Summary: "Say what a pack would hold", Tags: tags},
+	govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-outline", Method: http.MethodGet, Path: "/evidence/outline", Summary: "Say what a pack would hold", Tags: tags,
+		Description: "For who may build it: it needs evidence:build."},
 		func(ctx context.Context, id governance.Identity, in *evidenceSubject) (*out[EvidenceOutline], error) {
 			subject, err := parseUUID("query.subject", in.Subject)
 			if err != nil {
@@ -208,7 +209,7 @@ func coverage(a *govapi.API, svc *evidence.Service) {
 		name, typ string
 		render    func(evidence.Coverage) ([]byte, error)
 	}{{"csv", "text/csv; charset=utf-8", evidence.Coverage.CSV}, {"html", "text/html; charset=utf-8", evidence.Coverage.HTML}} {
-		govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-coverage-" + form.name, Method: http.MethodGet, Path: "/evidence/coverage." + form.name,
+		govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-coverage-" + form.name, Method: http.MethodGet, Path: "/evidence/coverage/" + form.name,
 			Summary: "The same as " + map[string]string{"csv": "a table", "html": "a page"}[form.name], Tags: tags, Responses: binary("The report", form.typ)},
 			func(ctx context.Context, id governance.Identity, in *EvidencePeriod) (*evidenceFile, error) {
 				c, err := count(ctx, id, in)

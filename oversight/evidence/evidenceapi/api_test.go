@@ -117,7 +117,7 @@ func TestAPI(t *testing.T) {
 		c.json("aud", "GET", "/evidence/coverage/nothing/records?"+period, "", 404, nil)
 		c.json("aud", "GET", "/evidence/coverage?from=2026-01-01T00:00:00Z&until=2025-01-01T00:00:00Z", "", 422, nil)
 		c.json("dana", "GET", "/evidence/coverage?"+period, "", 403, nil)
-		require.Contains(t, c.send("aud", "GET", "/evidence/coverage.csv?"+period, "", "", 200).Body.String(), "AC-5")
-		require.Contains(t, c.send("aud", "GET", "/evidence/coverage.html?"+period, "", "", 200).Header().Get("Content-Type"), "text/html")
+		require.Contains(t, c.send("aud", "GET", "/evidence/coverage/csv?"+period, "", "", 200).Body.String(), "AC-5")
+		require.Contains(t, c.send("aud", "GET", "/evidence/coverage/html?"+period, "", "", 200).Header().Get("Content-Type"), "text/html")
 	})
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/integrations/integrationsapi"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/evidence"
+	"github.com/reevehq/reeve/oversight/evidence/evidenceapi"
 	"github.com/reevehq/reeve/oversight/oversightapi"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/playbook"
@@ -36,6 +38,7 @@ type Options struct {
 	Oversight    *oversight.Options
 	Recordings   recorder.BlobStore // where impersonation is recorded; required with Oversight
 	Recorder     *recorder.Options
+	Evidence     *evidence.Options // of the packs, which are there with Oversight and kept beside its recordings
 	Analytics    *analytics.Options
 	Playbook     *playbook.Options // Signals default to those of analytics and the tenants
 	Integrations *integrations.Options
@@ -53,6 +56,7 @@ type Reeve struct {
 	Retention    *retention.Service
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
+	Evidence     *evidence.Service // with Oversight
 	Analytics    *analytics.Service
 	Playbook     *playbook.Service
 	Actions      *actions.Actions // with Playbook: the guarded actions its steps use
@@ -69,7 +73,7 @@ func Schemas(opts *Options) []govdb.Schema {
 		out = append(out, retention.Schema())
 	}
 	if opts.Oversight != nil {
-		out = append(out, oversight.Schema())
+		out = append(out, oversight.Schema(), evidence.Schema())
 	}
 	if opts.Analytics != nil {
 		out = append(out, analytics.Schema(), sqlwarehouse.Schema())
@@ -128,7 +132,10 @@ func (r *Reeve) oversight(opts *Options) (err error) {
 	if r.Oversight, err = oversight.New(r.Kernel, opts.Oversight); err != nil {
 		return err
 	}
-	r.Recorder, err = recorder.New(r.Oversight, opts.Recordings, opts.Recorder)
+	if r.Recorder, err = recorder.New(r.Oversight, opts.Recordings, opts.Recorder); err != nil {
+		return err
+	}
+	r.Evidence, err = evidence.New(r.Kernel, r.Oversight, r.Recorder, opts.Recordings, opts.Evidence)
 	return err
 }
 
@@ -184,6 +191,7 @@ func (r *Reeve) Register(api huma.API) {
 	}
 	if r.Oversight != nil {
 		oversightapi.Register(api, r.Oversight, r.Recorder)
+		evidenceapi.Register(api, r.Evidence)
 	}
 	if r.Analytics != nil {
 		analyticsapi.Register(api, r.Analytics)
@@ -200,7 +208,7 @@ func (r *Reeve) Register(api huma.API) {
 func (r *Reeve) Sections() []console.Section {
 	var out []console.Section
 	if r.Oversight != nil {
-		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages))
+		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages), console.Evidence(r.Evidence))
 	}
 	if r.Retention != nil {
 		out = append(out, console.Retention(r.Retention))

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/oversight/evidence/pack"
 )
 
 // openStates are the states in which an approval still wants something.
@@ -305,8 +306,9 @@ func approvalDetail(c *Ctx) (View, error) {
 		}
 	}
 	v := approvalView(approvalTitle(c, a), page)
+	v.Actions = evidenceButton(c, pack.KindAction, id)
 	if page.CanVote {
-		v.Actions = []Button{{Text: "Decide", Kind: "primary", Href: "/approvals/" + id.String() + "#decision"}}
+		v.Actions = append(v.Actions, Button{Text: "Decide", Kind: "primary", Href: "/approvals/" + id.String() + "#decision"})
 	}
 	return v, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/evidence/pack"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
 
@@ -298,7 +299,9 @@ func (p oversightPages) detail(c *Ctx) (View, error) {
 			return View{}, err
 		}
 	}
-	return sessionDetailView(page), nil
+	v := sessionDetailView(page)
+	v.Actions = evidenceButton(c, pack.KindSession, id)
+	return v, nil
 }
 
 // recording adds frames, the chosen frame, the check against the ledger and the

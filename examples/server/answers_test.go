@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -101,6 +102,7 @@ func (w *world) realPath(t *testing.T, o *operation) (string, bool) {
 		"/playbooks/{name}": {"/playbooks", "name"}, "/playbook-runs/{id}": {"/playbook-runs", "id"}, "/retention/plans/{id}": {"/retention/plans", "id"},
 		"/retention/holds/{id}": {"/retention/holds", "id"}, "/retention/runs/{id}": {"/retention/runs", "id"}, "/integrations/targets/{id}": {"/integrations/targets", "id"},
 		"/integrations/deliveries/{id}": {"/integrations/deliveries", "id"}, "/runbook-instances/{id}": {"/runbook-instances", "id"},
+		"/evidence/packs/{id}": {"/evidence/packs", "id"},
 	} {
 		rest, ok := strings.CutPrefix(path, prefix)
 		if !ok || rest != "" && rest[0] != '/' {
@@ -118,12 +120,16 @@ func (w *world) realPath(t *testing.T, o *operation) (string, bool) {
 	if strings.HasPrefix(path, "/playbook-batches/") {
 		path = "/playbook-batches/" + first("/playbooks/"+first("/playbooks", "name")+"/batches", "id") + "/candidates"
 	}
-	path = strings.NewReplacer("{n}", "1", "{version}", "1").Replace(path)
+	path = strings.NewReplacer("{n}", "1", "{version}", "1", "{key}", "pci-user").Replace(path)
 	switch o.ID {
 	case "analytics-drill":
 		path += "?metric=closing&month=" + w.demo.today.AddDate(0, -2, 0).Format("2006-01")
 	case "retention-explain":
 		path += "?source=" + url.QueryEscape(first("/retention/sources", "name")) + "&key=1"
+	case "evidence-coverage", "evidence-coverage-csv", "evidence-coverage-html", "evidence-coverage-records":
+		path += "?from=" + w.demo.today.AddDate(0, -1, 0).Format(time.RFC3339) + "&until=" + w.demo.today.AddDate(0, 0, 2).Format(time.RFC3339)
+	case "evidence-outline":
+		path += "?kind=action&subject=" + first("/sensitive-actions", "id")
 	case "integrations-support-lookup":
 		path += "?tenant=" + w.tenants[0].ID
 	}
@@ -137,11 +143,18 @@ func TestAPI_Answers(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		require.NoError(t, w.demo.work(t.Context(), small(w.demo.seed, w.demo.today)))
 		w.settle(t)
+		acts, _ := w.send(t, "super_admin", "GET", "/v1/sensitive-actions?limit=1", "").json(t)["items"].([]any)
+		about, _ := acts[0].(map[string]any)["id"].(string)
+		built := w.send(t, "super_admin", "POST", "/v1/evidence/packs", `{"kind":"action","subject":"`+about+`","reason":"audit"}`)
+		require.Equal(t, http.StatusCreated, built.status, built.raw)
 		_, d := w.document(t)
 		var faults, empty []string
 		for _, o := range d.operations() {
 			if o.method != http.MethodGet || o.ID == "product-download-export" || o.ID == "integrations-list-connectors" {
 				continue
+			}
+			if strings.HasPrefix(o.path, "/ledger/") { // reading evidence was recorded meanwhile
+				w.settle(t)
 			}
 			path, ok := w.realPath(t, o)
 			if !ok {

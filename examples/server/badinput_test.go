@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reevehq/reeve/analytics"
+	"github.com/reevehq/reeve/oversight/evidence/evidenceapi"
 )
 
 // marker is in what is sent and must never be in an answer.
@@ -217,6 +218,9 @@ func (d *document) shots(t *testing.T, o *operation, tenant string) []shot {
 	most := 1 << 20
 	if strings.HasPrefix(o.path, "/analytics/facts") {
 		most = analytics.MaxCSV
+	}
+	if o.path == "/evidence/verification" {
+		most = evidenceapi.MaxUpload
 	}
 	out = add(out, "an oversized body", path, `{"`+marker+`":"`+strings.Repeat("z", most)+`"}`, 413)
 	out = add(out, "no body", path, "", 400, 422)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb/opendb"
 )
 
@@ -51,6 +53,8 @@ func TestCommands(t *testing.T) {
 			"free":   free,
 			"ready":  ready,
 			"sealed": sealed,
+			"act":    act,
+			"flip":   flip,
 			"build":  func(ts *testscript.TestScript, _ bool, args []string) { build(ts, dir, args) },
 		},
 	})
@@ -115,6 +119,33 @@ func build(ts *testscript.TestScript, dir string, args []string) {
 	ts.Check(err)
 	sum := sha256.Sum256(b)
 	ts.Setenv(args[2], hex.EncodeToString(sum[:]))
+}
+
+// act asks for a guarded action on a data folder and gives its id and the log's
+// verification key: act DATA ID KEY.
+func act(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	cfg, err := loadConfig("", nil, map[string]string{"data": ts.MkAbs(args[0])})
+	ts.Check(err)
+	a, err := open(ctx, cfg, slog.New(slog.DiscardHandler), openOptions{})
+	ts.Check(err)
+	_, err = a.reeve.Kernel.PutPolicy(ctx, governance.System("test"), governance.Policy{ID: "tried", Title: "Tried", Actions: []string{"x.*"}, Mode: governance.Shadow, NeedWhy: true},
+		&governance.DoOptions{Reason: "<b>new</b>"})
+	var held *governance.ApprovalRequiredError
+	if !errors.As(err, &held) {
+		ts.Fatalf("not held: %v", err)
+	}
+	ts.Setenv(args[1], held.Approval.String())
+	ts.Setenv(args[2], a.reeve.Kernel.Ledger().VerifierKey())
+	ts.Check(a.close())
+}
+
+// flip changes one bit in the middle of a file: flip FILE.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	b[len(b)/2] ^= 4
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
 }
 
 // free gives an address that nobody listens on.

@@ -4,6 +4,8 @@
 //	server serve                the same server, empty
 //	server migrate [sql]        bring the tables up to date, or print the SQL
 //	server ledger verify        recompute the ledger and compare
+//	server evidence build       put everything about a session or an action into a file
+//	server evidence verify      check such a file with the ledger's key alone
 //	server plugin list          the connectors and their processes
 //	server config check|print   the settings and where each came from
 //
@@ -22,6 +24,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/reevehq/reeve/oversight/evidence"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
@@ -68,6 +72,21 @@ type commandLine struct {
 	Ledger struct {
 		Verify struct{} `cmd:"" help:"Recompute the ledger and compare."`
 	} `cmd:"" help:"Work on the ledger."`
+	Evidence struct {
+		Build struct {
+			Kind        string `arg:"" enum:"session,action" help:"What it is about: session or action (an approval is an action)."`
+			ID          string `arg:"" help:"Id of the session or action."`
+			Reason      string `required:"" help:"Why it is built; stands in the pack and in the ledger." placeholder:"TEXT"`
+			Out         string `help:"File to write; default KIND-ID.evidence.zip here." type:"path" placeholder:"FILE"`
+			Disclose    bool   `help:"Put personal values in."`
+			NoRecording bool   `help:"Leave the recording out; its hashes are in the pack anyway."`
+		} `cmd:"" help:"Put everything about a session or an action into a file."`
+		Verify struct {
+			File string `arg:"" help:"The pack." type:"path"`
+			Key  string `help:"Verification key of the log; default that of this installation." placeholder:"KEY"`
+			JSON bool   `name:"json" help:"Print the whole report as JSON."`
+		} `cmd:"" help:"Check a pack with the ledger's key alone."`
+	} `cmd:"" help:"Work on packs of evidence."`
 	Plugin struct {
 		List struct{} `cmd:"" help:"List the connectors."`
 	} `cmd:"" help:"Work on the connectors."`
@@ -165,6 +184,11 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 		return migrateSQL(cfg, cl.Migrate.SQL.Postgres, stdout)
 	case "ledger verify":
 		return verifyLedger(ctx, cfg, stdout)
+	case "evidence build <kind> <id>":
+		b := cl.Evidence.Build
+		return buildEvidence(ctx, cfg, evidence.Request{Kind: b.Kind, Reason: b.Reason, Disclose: b.Disclose, NoRecording: b.NoRecording}, b.ID, b.Out, stdout)
+	case "evidence verify <file>":
+		return verifyEvidence(ctx, cfg, cl.Evidence.Verify.File, cl.Evidence.Verify.Key, cl.Evidence.Verify.JSON, stdout)
 	case "plugin list":
 		return listPlugins(ctx, cfg, stdout)
 	case "config print":

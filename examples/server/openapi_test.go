@@ -164,6 +164,8 @@ var repeatable = map[string]string{
 	"auth-show-key":              "it was shown: conflict",
 	"auth-show-sign-in-link":     "it was shown: conflict",
 	"gov-back-test":              "the report is kept under its hash, once",
+	"evidence-build":             "another pack is built, and recorded",
+	"evidence-verify-pack":       "nothing is changed",
 	"gov-cancel-approval":        "it is cancelled: conflict",
 	"gov-decide-review":          "it is decided: conflict",
 	"gov-delegate":               "a membership moves once, however often it is delegated to the same person",
@@ -197,9 +199,9 @@ var repeatable = map[string]string{
 
 var (
 	snake         = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
-	operationName = regexp.MustCompile(`^(gov|auth|retention|oversight|analytics|playbook|runbook|integrations|product)-[a-z0-9-]+$`)
+	operationName = regexp.MustCompile(`^(gov|auth|retention|oversight|evidence|analytics|playbook|runbook|integrations|product)-[a-z0-9-]+$`)
 	// Error… are huma's own, in every document that huma makes.
-	schemaName = regexp.MustCompile(`^(List)?(Gov|Auth|Retention|Oversight|Analytics|Playbook|Runbook|Integrations|Product)[A-Za-z0-9-]*$|^Error(Model|Detail)$`)
+	schemaName = regexp.MustCompile(`^(List)?(Gov|Auth|Retention|Oversight|Evidence|Analytics|Playbook|Runbook|Integrations|Product)[A-Za-z0-9-]*$|^Error(Model|Detail)$`)
 	pathName   = regexp.MustCompile(`^(/([a-z0-9-]+|\{[a-z_]+\}))+$`)
 )
 

@@ -44,25 +44,35 @@ func migrateSQL(cfg configuration, postgres bool, stdout io.Writer) error {
 	return govdb.WriteSQL(stdout, postgres || cfg.text("database") != "", schemas()...)
 }
 
-func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
-	log := slog.New(slog.DiscardHandler)
-	if cfg.text("database") == "" { // looking must not make a database
+// existing opens a database that is there, with the ledger's key: looking must not
+// make either.
+func existing(ctx context.Context, cfg configuration) (*govdb.DB, string, error) {
+	if cfg.text("database") == "" {
 		if _, err := os.Stat(filepath.Join(cfg.text("data"), "reeve.db")); err != nil {
-			return fmt.Errorf("ledger: %w", err)
+			return nil, "", fmt.Errorf("ledger: %w", err)
 		}
 	}
-	db, err := openDatabase(ctx, cfg, log)
+	db, err := openDatabase(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, "", err
+	}
+	err = govdb.CheckVersion(ctx, db, schemas()...)
+	key := ""
+	if err == nil {
+		key, err = secrets{db, cfg.keysDir()}.get(ctx, "ledger", func() (string, error) { return "", errors.New("there is no signing key here") })
+	}
+	if err != nil {
+		return nil, "", errors.Join(err, db.Close())
+	}
+	return db, key, nil
+}
+
+func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
+	db, key, err := existing(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	if err := govdb.CheckVersion(ctx, db, schemas()...); err != nil {
-		return err
-	}
-	key, err := secrets{db, cfg.keysDir()}.get(ctx, "ledger", func() (string, error) { return "", errors.New("there is no signing key here") })
-	if err != nil {
-		return err
-	}
 	l, err := ledger.New(db, key, nil)
 	if err != nil {
 		return err

@@ -20,6 +20,9 @@ const table = `
 	analytics:write   x           -            -           -              -        -
 	approval:read     x           x            x           -              x        -
 	approval:vote     x           x            -           -              -        -
+	evidence:build    x           -            x           -              -        -
+	evidence:disclose x           -            -           -              -        -
+	evidence:read     x           -            x           -              -        -
 	integration:read  x           -            x           -              x        -
 	integration:write x           -            -           -              -        -
 	key:write         x           -            -           -              -        -

@@ -31,6 +31,7 @@ func Permissions() []string {
 		"alert:ack", "alert:read",
 		"analytics:read", "analytics:write",
 		"approval:read", "approval:vote",
+		"evidence:build", "evidence:disclose", "evidence:read",
 		"integration:read", "integration:write",
 		"key:write",
 		"ledger:read",

@@ -51,11 +51,15 @@ func TestRaiseBy_OnlyStricter(t *testing.T) {
 		}
 		var answer []governance.Raise
 		var failure error
-		e.Kernel.RaiseBy(func(context.Context, *governance.Tx, governance.Asked) ([]governance.Raise, error) { return answer, failure })
+		e.Kernel.RaiseBy(func(context.Context, *governance.Tx, governance.Asked) ([]governance.Raise, error) {
+			return answer, failure
+		})
 		ctx, checked := t.Context(), 0
 		for set := range 1 << len(policies) {
 			name := fmt.Sprintf("credit.%d", set)
-			a := governance.Define(name, creditSpec(), func(context.Context, *governance.Tx, credit) (governance.Result, error) { return governance.Result{}, nil })
+			a := governance.Define(name, creditSpec(), func(context.Context, *governance.Tx, credit) (governance.Result, error) {
+				return governance.Result{}, nil
+			})
 			require.NoError(t, e.Kernel.Register(a))
 			for i, p := range policies {
 				if set&(1<<i) != 0 {
@@ -112,7 +116,9 @@ func TestRaiseBy_Held(t *testing.T) {
 		ctx := t.Context()
 		_, err := a.Do(ctx, e.Kernel, e.As("dana"), eur(5), nil)
 		id := held(t, err)
-		require.ErrorContains(t, err, "41 credits in an hour")
+		var why *governance.ApprovalRequiredError
+		require.ErrorAs(t, err, &why)
+		require.Contains(t, why.Why, "raised:finding/rate: 41 credits in an hour")
 		require.Zero(t, credits(t, e))
 		ap, err := e.Kernel.Approval(ctx, id)
 		require.NoError(t, err)

@@ -438,4 +438,3 @@ func TestCampaign_Periodic(t *testing.T) {
 		require.True(t, list[1].Overdue)
 	})
 }
-

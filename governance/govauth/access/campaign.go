@@ -208,7 +208,9 @@ func (s *Service) Decide(ctx context.Context, id governance.Identity, campaign u
 	if d.Verdict == Revoke && strings.TrimSpace(d.Comment) == "" {
 		return governance.Invalid("comment", "say why the roles go")
 	}
-	err := s.db.Do(ctx, func(ctx context.Context, tx *governance.Tx) error { return s.decideTx(ctx, tx, id, campaign, person, d) })
+	err := s.db.Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		return s.decideTx(ctx, tx, id, campaign, person, d)
+	})
 	if err != nil || d.Verdict == Confirm {
 		return err
 	}

@@ -121,7 +121,9 @@ func (s *Service) startDue(ctx context.Context) error {
 	title := "Access review due " + due.Format(time.DateOnly)
 	_, err := s.Start(ctx, by, Start{Title: title, DueAt: due, Reviewers: reviewers}, &governance.DoOptions{Key: title}) // two servers start one
 	if err == nil {
-		return s.db.Do(ctx, func(ctx context.Context, tx *governance.Tx) error { return s.k.ResolveAlertTx(ctx, tx, "access.periodic") })
+		return s.db.Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+			return s.k.ResolveAlertTx(ctx, tx, "access.periodic")
+		})
 	}
 	var held *governance.ApprovalRequiredError
 	if errors.As(err, &held) {

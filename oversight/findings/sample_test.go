@@ -177,7 +177,7 @@ func TestRaise_Ends(t *testing.T) {
 			f, err := w.svc.Findings(ctx, findings.Filter{Who: string(who)})
 			require.NoError(t, err)
 			require.Len(t, f, 1)
-			_, err = w.svc.Decide(ctx, w.As("appr0"), findings.Decide{Finding: f[0].ID.String(), State: state}, &governance.DoOptions{Reason: "looked into it"})
+			_, err = w.svc.Decide(ctx, w.As([]governance.PersonID{"appr0", "appr1"}[i]), findings.Decide{Finding: f[0].ID.String(), State: state}, &governance.DoOptions{Reason: "looked into it"})
 			require.NoError(t, err)
 		}
 		require.NoError(t, give("agent3"))

@@ -1,0 +1,202 @@
+// Package findingsapi puts package findings on a huma API: the queue of findings, the
+// figures an auditor samples, and how approving works.
+//
+// Start with [Register]. Errors are those of package govapi.
+package findingsapi
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/govapi"
+	"github.com/reevehq/reeve/oversight/findings"
+)
+
+type out[T any] struct{ Body T }
+
+var tags = []string{"Findings"}
+
+type findingList struct {
+	govapi.Page
+	State  []string `query:"state" enum:"open,dismissed,confirmed"`
+	Kind   []string `query:"kind" enum:"rate,pair,off_hours,structuring,ring,rubber_stamp"`
+	Who    string   `query:"who" maxLength:"200" doc:"The person it is about"`
+	Tenant string   `query:"tenant" maxLength:"128"`
+}
+
+type findingID struct {
+	ID string `path:"id" format:"uuid" doc:"Id of the finding"`
+}
+
+type findingDecide struct {
+	findingID
+	govapi.Idempotent
+	Body struct {
+		State  string `json:"state" enum:"dismissed,confirmed"`
+		Reason string `json:"reason" minLength:"3" maxLength:"2000"`
+	}
+}
+
+// FindingDecided is the result of judging a finding.
+type FindingDecided struct {
+	Finding string `json:"finding"`
+	State   string `json:"state" enum:"dismissed,confirmed"`
+}
+
+// FindingPeriod is the period that figures are of.
+type FindingPeriod struct {
+	From time.Time `query:"from" required:"true" doc:"Beginning, included"`
+	To   time.Time `query:"to" required:"true" doc:"End, not included"`
+}
+
+type findingSamples struct {
+	FindingPeriod
+	Action   string `query:"action" maxLength:"200"`
+	Who      string `query:"who" maxLength:"200"`
+	Enforced string `query:"enforced" enum:"yes,no" doc:"Whether a policy in force had a say"`
+	Over     string `query:"limit" enum:"none,under,over"`
+	Credits  bool   `query:"credits" doc:"Credits and refunds only"`
+	Limit    int    `query:"max" minimum:"1" maximum:"5000" default:"1000"`
+}
+
+func (in findingSamples) filter() findings.SampleFilter {
+	f := findings.SampleFilter{From: in.From, To: in.To, Action: in.Action, Who: in.Who, Limit: findings.Limit(in.Over), Credits: in.Credits, Limited: in.Limit}
+	if in.Enforced != "" {
+		yes := in.Enforced == "yes"
+		f.Enforced = &yes
+	}
+	return f
+}
+
+type findingCSV struct {
+	ContentType  string `header:"Content-Type"`
+	Disposition  string `header:"Content-Disposition"`
+	CacheControl string `header:"Cache-Control"`
+	Body         []byte
+}
+
+// Register adds the operations.
+func Register(api huma.API, svc *findings.Service) {
+	a := govapi.New(api, svc.Kernel())
+	queue(a, svc)
+	figures(a, svc)
+}
+
+func queue(a *govapi.API, svc *findings.Service) {
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "findings-list", Method: http.MethodGet, Path: "/findings", Summary: "List findings, newest first", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingList) (*out[govapi.List[Finding]], error) {
+			f := findings.Filter{Who: in.Who, Tenant: governance.TenantID(in.Tenant), Limit: in.Limit}
+			for _, s := range in.State {
+				f.States = append(f.States, findings.State(s))
+			}
+			for _, k := range in.Kind {
+				f.Kinds = append(f.Kinds, findings.Kind(k))
+			}
+			cur, err := govapi.ParseCursor(in.Cursor, 1)
+			if err != nil {
+				return nil, err
+			}
+			if cur[0] != "" {
+				if f.Before, err = uuid.Parse(cur[0]); err != nil {
+					return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
+				}
+			}
+			got, err := svc.Findings(ctx, f)
+			if err != nil {
+				return nil, err
+			}
+			items, next := make([]Finding, len(got)), ""
+			for i, g := range got {
+				items[i] = wireFinding(g)
+			}
+			if len(got) == in.Limit {
+				next = govapi.Cursor(got[len(got)-1].ID.String())
+			}
+			return &out[govapi.List[Finding]]{govapi.NewList(items, next)}, nil
+		})
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "findings-get", Method: http.MethodGet, Path: "/findings/{id}", Summary: "Read a finding", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingID) (*out[Finding], error) {
+			id, err := uuid.Parse(in.ID)
+			if err != nil {
+				return nil, governance.Invalid("path.id", "is not a UUID")
+			}
+			f, err := svc.Finding(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			return &out[Finding]{wireFinding(f)}, nil
+		})
+	govapi.GuardedResult[FindingDecided](a, findings.PermissionDecide, huma.Operation{OperationID: "findings-decide", Method: http.MethodPost, Path: "/findings/{id}/decision",
+		Summary: "Dismiss or confirm a finding", Tags: tags, Description: "Never by a person it is about."},
+		func(ctx context.Context, id governance.Identity, in *findingDecide) (governance.Outcome, error) {
+			return svc.Decide(ctx, id, findings.Decide{Finding: in.ID, State: findings.State(in.Body.State)}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
+		})
+}
+
+func figures(a *govapi.API, svc *findings.Service) {
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-samples", Method: http.MethodGet, Path: "/audit/samples", Summary: "List sensitive actions executed in a period", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingSamples) (*out[govapi.List[AuditSample]], error) {
+			got, err := svc.Samples(ctx, in.filter())
+			if err != nil {
+				return nil, err
+			}
+			items := make([]AuditSample, len(got))
+			for i, g := range got {
+				items[i] = wireSample(g)
+			}
+			return &out[govapi.List[AuditSample]]{govapi.NewList(items, "")}, nil
+		})
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-share", Method: http.MethodGet, Path: "/audit/share", Summary: "Count the sensitive actions that ran under a policy in force", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditShare], error) {
+			got, err := svc.Share(ctx, in.From, in.To)
+			if err != nil {
+				return nil, err
+			}
+			return &out[AuditShare]{wireShare(got)}, nil
+		})
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-credits", Method: http.MethodGet, Path: "/audit/credits", Summary: "Sum credits and refunds by person and by reason, over and under the limit", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditCredits], error) {
+			got, err := svc.Credits(ctx, in.From, in.To)
+			if err != nil {
+				return nil, err
+			}
+			return &out[AuditCredits]{wireCredits(got)}, nil
+		})
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-approvers", Method: http.MethodGet, Path: "/audit/approvers", Summary: "Say how fast approvers decide, and who can fill each quorum", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditApprovers], error) {
+			got, err := svc.Health(ctx, in.From, in.To)
+			if err != nil {
+				return nil, err
+			}
+			return &out[AuditApprovers]{wireHealth(got)}, nil
+		})
+	download(a, "audit-samples-csv", "/audit/samples.csv", "Download sensitive actions of a period", func(ctx context.Context, id governance.Identity, in *findingSamples, b *bytes.Buffer) error {
+		f := in.filter()
+		f.Limited = 0
+		return svc.Export(ctx, id, f, b)
+	})
+	download(a, "audit-share-csv", "/audit/share.csv", "Download the share of a period", func(ctx context.Context, id governance.Identity, in *FindingPeriod, b *bytes.Buffer) error {
+		return svc.ExportShare(ctx, id, in.From, in.To, b)
+	})
+	download(a, "audit-credits-csv", "/audit/credits.csv", "Download the credits of a period", func(ctx context.Context, id governance.Identity, in *FindingPeriod, b *bytes.Buffer) error {
+		return svc.ExportCredits(ctx, id, in.From, in.To, b)
+	})
+}
+
+func download[I any](a *govapi.API, op, path, summary string, write func(ctx context.Context, id governance.Identity, in *I, b *bytes.Buffer) error) {
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: op, Method: http.MethodGet, Path: path, Summary: summary, Tags: tags, Description: "That it was taken is recorded.",
+		Responses: map[string]*huma.Response{"200": {Description: "The table", Content: map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: "string"}}}}}},
+		func(ctx context.Context, id governance.Identity, in *I) (*findingCSV, error) {
+			var b bytes.Buffer
+			if err := write(ctx, id, in, &b); err != nil {
+				return nil, err
+			}
+			return &findingCSV{"text/csv; charset=utf-8", `attachment; filename="` + op[:len(op)-4] + `.csv"`, "no-store", b.Bytes()}, nil
+		})
+}

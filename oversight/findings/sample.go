@@ -41,6 +41,7 @@ const (
 	NoLimit    Limit = "none"
 	UnderLimit Limit = "under"
 	OverLimit  Limit = "over"
+	NotOver    Limit = "not_over" // in a filter: none or under
 )
 
 // SampleFilter selects samples of a period [From, To), both required.
@@ -85,7 +86,7 @@ func (s *Service) Samples(ctx context.Context, f SampleFilter) ([]Sample, error)
 	out := []Sample{}
 	err := s.k.Entries(ctx, governance.EntryFilter{From: f.From, To: f.To, Executed: true, Names: names}, func(e governance.Entry) error {
 		x := s.sample(e)
-		if f.Who != "" && x.Who != f.Who || f.Reason != nil && x.Reason != *f.Reason || f.Enforced != nil && x.Enforced != *f.Enforced || f.Limit != "" && x.Limit != f.Limit {
+		if f.Who != "" && x.Who != f.Who || f.Reason != nil && x.Reason != *f.Reason || f.Enforced != nil && x.Enforced != *f.Enforced || f.Limit != "" && x.Limit != f.Limit && (f.Limit != NotOver || x.Limit == OverLimit) {
 			return nil
 		}
 		if f.Limited == 0 || len(out) < f.Limited {

@@ -19,6 +19,8 @@ import (
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/integrations/integrationsapi"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/findings"
+	"github.com/reevehq/reeve/oversight/findings/findingsapi"
 	"github.com/reevehq/reeve/oversight/oversightapi"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/playbook"
@@ -36,6 +38,7 @@ type Options struct {
 	Oversight    *oversight.Options
 	Recordings   recorder.BlobStore // where impersonation is recorded; required with Oversight
 	Recorder     *recorder.Options
+	Findings     *findings.Options
 	Analytics    *analytics.Options
 	Playbook     *playbook.Options // Signals default to those of analytics and the tenants
 	Integrations *integrations.Options
@@ -53,6 +56,7 @@ type Reeve struct {
 	Retention    *retention.Service
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
+	Findings     *findings.Service
 	Analytics    *analytics.Service
 	Playbook     *playbook.Service
 	Actions      *actions.Actions // with Playbook: the guarded actions its steps use
@@ -70,6 +74,9 @@ func Schemas(opts *Options) []govdb.Schema {
 	}
 	if opts.Oversight != nil {
 		out = append(out, oversight.Schema())
+	}
+	if opts.Findings != nil {
+		out = append(out, findings.Schema())
 	}
 	if opts.Analytics != nil {
 		out = append(out, analytics.Schema(), sqlwarehouse.Schema())
@@ -114,6 +121,12 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 			return nil, err
 		}
 		r.jobs = append(r.jobs, r.Retention.Jobs()...)
+	}
+	if opts.Findings != nil {
+		if r.Findings, err = findings.New(k, opts.Findings); err != nil {
+			return nil, err
+		}
+		r.jobs = append(r.jobs, r.Findings.Jobs()...)
 	}
 	return r, errors.Join(r.oversight(opts), r.playbook(opts))
 }
@@ -185,6 +198,9 @@ func (r *Reeve) Register(api huma.API) {
 	if r.Oversight != nil {
 		oversightapi.Register(api, r.Oversight, r.Recorder)
 	}
+	if r.Findings != nil {
+		findingsapi.Register(api, r.Findings)
+	}
 	if r.Analytics != nil {
 		analyticsapi.Register(api, r.Analytics)
 	}
@@ -201,6 +217,9 @@ func (r *Reeve) Sections() []console.Section {
 	var out []console.Section
 	if r.Oversight != nil {
 		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages))
+	}
+	if r.Findings != nil {
+		out = append(out, console.Findings(r.Findings))
 	}
 	if r.Retention != nil {
 		out = append(out, console.Retention(r.Retention))

@@ -170,6 +170,9 @@ func (s *Service) Reconcile(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if _, began, err := completeFrom(ctx, tx); err != nil || !began {
+			return err
+		}
 		have, err := latest(ctx, tx, endOfTime)
 		if err != nil {
 			return err

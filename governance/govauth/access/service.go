@@ -1,7 +1,6 @@
 package access
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govauth"
 	"github.com/reevehq/reeve/governance/govdb"
-	"github.com/reevehq/reeve/governance/schedule"
 )
 
 // PermissionRead sees the access list and the campaigns, and lets a reviewer decide.
@@ -35,7 +33,8 @@ type Service struct {
 	start *governance.Action[Start]
 }
 
-// New makes a Service and registers its action with the kernel. auth must tell its
+// New makes a Service and registers its action and its background work with the
+// kernel. auth must tell its
 // changes to h: an access list that misses changes is worse than none.
 func New(k *governance.Kernel, auth *govauth.Service, h *History, opts *Options) (*Service, error) {
 	if k == nil || auth == nil || h == nil {
@@ -67,17 +66,10 @@ func New(k *governance.Kernel, auth *govauth.Service, h *History, opts *Options)
 	if err := k.Register(s.start); err != nil {
 		return nil, fmt.Errorf("access: %w", err)
 	}
+	k.Background("access.reconcile", 30*time.Minute, s.Reconcile)
+	k.Background("access.campaigns", 5*time.Minute, s.Tick)
 	return s, nil
 }
 
 // Kernel is the kernel the service works with.
 func (s *Service) Kernel() *governance.Kernel { return s.k }
-
-// Jobs is the scheduled work: looking for changes that went past the server, and
-// starting, watching and closing campaigns.
-func (s *Service) Jobs() []schedule.Job {
-	return []schedule.Job{
-		{Name: "access.reconcile", Spec: schedule.Spec{Every: time.Hour}, Run: func(ctx context.Context, _ time.Time) error { return s.Reconcile(ctx) }},
-		{Name: "access.campaigns", Spec: schedule.Spec{Every: 5 * time.Minute}, Run: func(ctx context.Context, _ time.Time) error { return s.Tick(ctx) }},
-	}
-}

@@ -34,7 +34,7 @@ type findingID struct {
 	ID string `path:"id" format:"uuid" doc:"Id of the finding"`
 }
 
-type findingDecide struct {
+type oversightDecideFinding struct {
 	findingID
 	govapi.Idempotent
 	Body struct {
@@ -43,20 +43,31 @@ type findingDecide struct {
 	}
 }
 
-// FindingDecided is the result of judging a finding.
-type FindingDecided struct {
+// OversightFindingDecided is the result of judging a finding.
+type OversightFindingDecided struct {
 	Finding string `json:"finding"`
 	State   string `json:"state" enum:"dismissed,confirmed"`
 }
 
-// FindingPeriod is the period that figures are of.
-type FindingPeriod struct {
-	From time.Time `query:"from" required:"true" doc:"Beginning, included"`
-	To   time.Time `query:"to" required:"true" doc:"End, not included"`
+// OversightFindingPeriod is the period that figures are of.
+type OversightFindingPeriod struct {
+	From time.Time `query:"from" doc:"Beginning, included; absent: 30 days before the end"`
+	To   time.Time `query:"to" doc:"End, not included; absent: now"`
+}
+
+func (p OversightFindingPeriod) bounds(svc *findings.Service) (from, to time.Time) {
+	from, to = p.From, p.To
+	if to.IsZero() {
+		to = svc.Kernel().Now()
+	}
+	if from.IsZero() {
+		from = to.AddDate(0, 0, -30)
+	}
+	return from, to
 }
 
 type findingSamples struct {
-	FindingPeriod
+	OversightFindingPeriod
 	Action   string `query:"action" maxLength:"200"`
 	Who      string `query:"who" maxLength:"200"`
 	Enforced string `query:"enforced" enum:"yes,no" doc:"Whether a policy in force had a say"`
@@ -65,8 +76,9 @@ type findingSamples struct {
 	Limit    int    `query:"max" minimum:"1" maximum:"5000" default:"1000"`
 }
 
-func (in findingSamples) filter() findings.SampleFilter {
-	f := findings.SampleFilter{From: in.From, To: in.To, Action: in.Action, Who: in.Who, Limit: findings.Limit(in.Over), Credits: in.Credits, Limited: in.Limit}
+func (in findingSamples) filter(svc *findings.Service) findings.SampleFilter {
+	from, to := in.bounds(svc)
+	f := findings.SampleFilter{From: from, To: to, Action: in.Action, Who: in.Who, Limit: findings.Limit(in.Over), Credits: in.Credits, Limited: in.Limit}
 	if in.Enforced != "" {
 		yes := in.Enforced == "yes"
 		f.Enforced = &yes
@@ -89,8 +101,8 @@ func Register(api huma.API, svc *findings.Service) {
 }
 
 func queue(a *govapi.API, svc *findings.Service) {
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "findings-list", Method: http.MethodGet, Path: "/findings", Summary: "List findings, newest first", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *findingList) (*out[govapi.List[Finding]], error) {
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-list-findings", Method: http.MethodGet, Path: "/findings", Summary: "List findings, newest first", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingList) (*out[govapi.List[OversightFinding]], error) {
 			f := findings.Filter{Who: in.Who, Tenant: governance.TenantID(in.Tenant), Limit: in.Limit}
 			for _, s := range in.State {
 				f.States = append(f.States, findings.State(s))
@@ -111,17 +123,17 @@ func queue(a *govapi.API, svc *findings.Service) {
 			if err != nil {
 				return nil, err
 			}
-			items, next := make([]Finding, len(got)), ""
+			items, next := make([]OversightFinding, len(got)), ""
 			for i, g := range got {
 				items[i] = wireFinding(g)
 			}
 			if len(got) == in.Limit {
 				next = govapi.Cursor(got[len(got)-1].ID.String())
 			}
-			return &out[govapi.List[Finding]]{govapi.NewList(items, next)}, nil
+			return &out[govapi.List[OversightFinding]]{govapi.NewList(items, next)}, nil
 		})
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "findings-get", Method: http.MethodGet, Path: "/findings/{id}", Summary: "Read a finding", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *findingID) (*out[Finding], error) {
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-get-finding", Method: http.MethodGet, Path: "/findings/{id}", Summary: "Read a finding", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingID) (*out[OversightFinding], error) {
 			id, err := uuid.Parse(in.ID)
 			if err != nil {
 				return nil, governance.Invalid("path.id", "is not a UUID")
@@ -130,62 +142,67 @@ func queue(a *govapi.API, svc *findings.Service) {
 			if err != nil {
 				return nil, err
 			}
-			return &out[Finding]{wireFinding(f)}, nil
+			return &out[OversightFinding]{wireFinding(f)}, nil
 		})
-	govapi.GuardedResult[FindingDecided](a, findings.PermissionDecide, huma.Operation{OperationID: "findings-decide", Method: http.MethodPost, Path: "/findings/{id}/decision",
+	govapi.GuardedResult[OversightFindingDecided](a, findings.PermissionDecide, huma.Operation{OperationID: "oversight-decide-finding", Method: http.MethodPost, Path: "/findings/{id}/decision",
 		Summary: "Dismiss or confirm a finding", Tags: tags, Description: "Never by a person it is about."},
-		func(ctx context.Context, id governance.Identity, in *findingDecide) (governance.Outcome, error) {
+		func(ctx context.Context, id governance.Identity, in *oversightDecideFinding) (governance.Outcome, error) {
 			return svc.Decide(ctx, id, findings.Decide{Finding: in.ID, State: findings.State(in.Body.State)}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 }
 
 func figures(a *govapi.API, svc *findings.Service) {
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-samples", Method: http.MethodGet, Path: "/audit/samples", Summary: "List sensitive actions executed in a period", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *findingSamples) (*out[govapi.List[AuditSample]], error) {
-			got, err := svc.Samples(ctx, in.filter())
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-audit-samples", Method: http.MethodGet, Path: "/audit/samples", Summary: "List sensitive actions executed in a period", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *findingSamples) (*out[govapi.List[OversightAuditSample]], error) {
+			got, err := svc.Samples(ctx, in.filter(svc))
 			if err != nil {
 				return nil, err
 			}
-			items := make([]AuditSample, len(got))
+			items := make([]OversightAuditSample, len(got))
 			for i, g := range got {
 				items[i] = wireSample(g)
 			}
-			return &out[govapi.List[AuditSample]]{govapi.NewList(items, "")}, nil
+			return &out[govapi.List[OversightAuditSample]]{govapi.NewList(items, "")}, nil
 		})
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-share", Method: http.MethodGet, Path: "/audit/share", Summary: "Count the sensitive actions that ran under a policy in force", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditShare], error) {
-			got, err := svc.Share(ctx, in.From, in.To)
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-audit-share", Method: http.MethodGet, Path: "/audit/share", Summary: "Count the sensitive actions that ran under a policy in force", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *OversightFindingPeriod) (*out[OversightAuditShare], error) {
+			from, to := in.bounds(svc)
+			got, err := svc.Share(ctx, from, to)
 			if err != nil {
 				return nil, err
 			}
-			return &out[AuditShare]{wireShare(got)}, nil
+			return &out[OversightAuditShare]{wireShare(got)}, nil
 		})
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-credits", Method: http.MethodGet, Path: "/audit/credits", Summary: "Sum credits and refunds by person and by reason, over and under the limit", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditCredits], error) {
-			got, err := svc.Credits(ctx, in.From, in.To)
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-audit-credits", Method: http.MethodGet, Path: "/audit/credits", Summary: "Sum credits and refunds by person and by reason, over and under the limit", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *OversightFindingPeriod) (*out[OversightAuditCredits], error) {
+			from, to := in.bounds(svc)
+			got, err := svc.Credits(ctx, from, to)
 			if err != nil {
 				return nil, err
 			}
-			return &out[AuditCredits]{wireCredits(got)}, nil
+			return &out[OversightAuditCredits]{wireCredits(got)}, nil
 		})
-	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "audit-approvers", Method: http.MethodGet, Path: "/audit/approvers", Summary: "Say how fast approvers decide, and who can fill each quorum", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *FindingPeriod) (*out[AuditApprovers], error) {
-			got, err := svc.Health(ctx, in.From, in.To)
+	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-audit-approvers", Method: http.MethodGet, Path: "/audit/approvers", Summary: "Say how fast approvers decide, and who can fill each quorum", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *OversightFindingPeriod) (*out[OversightAuditApprovers], error) {
+			from, to := in.bounds(svc)
+			got, err := svc.Health(ctx, from, to)
 			if err != nil {
 				return nil, err
 			}
-			return &out[AuditApprovers]{wireHealth(got)}, nil
+			return &out[OversightAuditApprovers]{wireHealth(got)}, nil
 		})
-	download(a, "audit-samples-csv", "/audit/samples.csv", "Download sensitive actions of a period", func(ctx context.Context, id governance.Identity, in *findingSamples, b *bytes.Buffer) error {
-		f := in.filter()
+	download(a, "oversight-audit-samples-csv", "/audit/samples-csv", "Download sensitive actions of a period", func(ctx context.Context, id governance.Identity, in *findingSamples, b *bytes.Buffer) error {
+		f := in.filter(svc)
 		f.Limited = 0
 		return svc.Export(ctx, id, f, b)
 	})
-	download(a, "audit-share-csv", "/audit/share.csv", "Download the share of a period", func(ctx context.Context, id governance.Identity, in *FindingPeriod, b *bytes.Buffer) error {
-		return svc.ExportShare(ctx, id, in.From, in.To, b)
+	download(a, "oversight-audit-share-csv", "/audit/share-csv", "Download the share of a period", func(ctx context.Context, id governance.Identity, in *OversightFindingPeriod, b *bytes.Buffer) error {
+		from, to := in.bounds(svc)
+		return svc.ExportShare(ctx, id, from, to, b)
 	})
-	download(a, "audit-credits-csv", "/audit/credits.csv", "Download the credits of a period", func(ctx context.Context, id governance.Identity, in *FindingPeriod, b *bytes.Buffer) error {
-		return svc.ExportCredits(ctx, id, in.From, in.To, b)
+	download(a, "oversight-audit-credits-csv", "/audit/credits-csv", "Download the credits of a period", func(ctx context.Context, id governance.Identity, in *OversightFindingPeriod, b *bytes.Buffer) error {
+		from, to := in.bounds(svc)
+		return svc.ExportCredits(ctx, id, from, to, b)
 	})
 }
 

@@ -35,7 +35,7 @@ type accessCampaignID struct {
 	ID string `path:"id" format:"uuid" doc:"Id of the campaign"`
 }
 
-type accessStart struct {
+type authAccessStart struct {
 	govapi.Idempotent
 	Body struct {
 		Title     string    `json:"title" minLength:"1" maxLength:"200"`
@@ -45,14 +45,14 @@ type accessStart struct {
 	}
 }
 
-// AccessStarted is the result of starting a campaign.
-type AccessStarted struct {
+// AuthAccessStarted is the result of starting a campaign.
+type AuthAccessStarted struct {
 	Campaign string    `json:"campaign"`
 	People   int       `json:"people"`
 	DueAt    time.Time `json:"due_at"`
 }
 
-type accessDecide struct {
+type authAccessDecide struct {
 	accessCampaignID
 	Person string `path:"person" minLength:"1" maxLength:"128" doc:"Id of the person"`
 	Body   struct {
@@ -92,15 +92,15 @@ func lists(a *govapi.API, svc *access.Service) {
 		}
 		return in.At
 	}
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-list", Method: http.MethodGet, Path: "/access", Summary: "List who held which role at an instant", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *accessAt) (*out[AccessList], error) {
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-list", Method: http.MethodGet, Path: "/access", Summary: "List who held which role at an instant", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *accessAt) (*out[AuthAccessList], error) {
 			l, err := svc.At(ctx, at(in))
 			if err != nil {
 				return nil, err
 			}
-			return &out[AccessList]{wireList(l)}, nil
+			return &out[AuthAccessList]{wireList(l)}, nil
 		})
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-list-csv", Method: http.MethodGet, Path: "/access.csv", Summary: "Download who held which role at an instant", Tags: tags, Description: "That it was taken is recorded.",
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-list-csv", Method: http.MethodGet, Path: "/access-csv", Summary: "Download who held which role at an instant", Tags: tags, Description: "That it was taken is recorded.",
 		Responses: map[string]*huma.Response{"200": {Description: "The table", Content: map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: "string"}}}}}},
 		func(ctx context.Context, id governance.Identity, in *accessAt) (*accessCSV, error) {
 			var b bytes.Buffer
@@ -109,23 +109,23 @@ func lists(a *govapi.API, svc *access.Service) {
 			}
 			return &accessCSV{"text/csv; charset=utf-8", `attachment; filename="access.csv"`, "no-store", b.Bytes()}, nil
 		})
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-changes", Method: http.MethodGet, Path: "/access/people/{id}", Summary: "List every change of a person's access, newest first", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *accessPerson) (*out[govapi.List[AccessLine]], error) {
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-changes", Method: http.MethodGet, Path: "/access/people/{id}", Summary: "List every change of a person's access, newest first", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *accessPerson) (*out[govapi.List[AuthAccessLine]], error) {
 			ls, err := svc.Changes(ctx, governance.PersonID(in.ID))
 			if err != nil {
 				return nil, err
 			}
-			items := make([]AccessLine, len(ls))
+			items := make([]AuthAccessLine, len(ls))
 			for i, l := range ls {
 				items[i] = wireLine(l)
 			}
-			return &out[govapi.List[AccessLine]]{govapi.NewList(items, "")}, nil
+			return &out[govapi.List[AuthAccessLine]]{govapi.NewList(items, "")}, nil
 		})
 }
 
 func campaigns(a *govapi.API, svc *access.Service) {
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-list-campaigns", Method: http.MethodGet, Path: "/access/campaigns", Summary: "List access reviews, newest first", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *govapi.Page) (*out[govapi.List[AccessCampaign]], error) {
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-list-campaigns", Method: http.MethodGet, Path: "/access/campaigns", Summary: "List access reviews, newest first", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *govapi.Page) (*out[govapi.List[AuthAccessCampaign]], error) {
 			cur, err := govapi.ParseCursor(in.Cursor, 1)
 			if err != nil {
 				return nil, err
@@ -140,25 +140,25 @@ func campaigns(a *govapi.API, svc *access.Service) {
 			if err != nil {
 				return nil, err
 			}
-			items, next := make([]AccessCampaign, len(got)), ""
+			items, next := make([]AuthAccessCampaign, len(got)), ""
 			for i, c := range got {
 				items[i] = wireCampaign(c)
 			}
 			if len(got) == in.Limit {
 				next = govapi.Cursor(got[len(got)-1].ID.String())
 			}
-			return &out[govapi.List[AccessCampaign]]{govapi.NewList(items, next)}, nil
+			return &out[govapi.List[AuthAccessCampaign]]{govapi.NewList(items, next)}, nil
 		})
-	govapi.GuardedResult[AccessStarted](a, access.PermissionWrite, huma.Operation{OperationID: "access-start-campaign", Method: http.MethodPost, Path: "/access/campaigns", Summary: "Start an access review of everybody", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *accessStart) (governance.Outcome, error) {
+	govapi.GuardedResult[AuthAccessStarted](a, access.PermissionWrite, huma.Operation{OperationID: "auth-access-start-campaign", Method: http.MethodPost, Path: "/access/campaigns", Summary: "Start an access review of everybody", Tags: tags},
+		func(ctx context.Context, id governance.Identity, in *authAccessStart) (governance.Outcome, error) {
 			start := access.Start{Title: in.Body.Title, DueAt: in.Body.DueAt}
 			for _, r := range in.Body.Reviewers {
 				start.Reviewers = append(start.Reviewers, governance.PersonID(r))
 			}
 			return svc.Start(ctx, id, start, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-get-campaign", Method: http.MethodGet, Path: "/access/campaigns/{id}", Summary: "Read an access review", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *accessCampaignID) (*out[AccessCampaign], error) {
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-get-campaign", Method: http.MethodGet, Path: "/access/campaigns/{id}", Summary: "Read an access review", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *accessCampaignID) (*out[AuthAccessCampaign], error) {
 			id, err := in.parse()
 			if err != nil {
 				return nil, err
@@ -167,21 +167,21 @@ func campaigns(a *govapi.API, svc *access.Service) {
 			if err != nil {
 				return nil, err
 			}
-			return &out[AccessCampaign]{wireCampaign(c)}, nil
+			return &out[AuthAccessCampaign]{wireCampaign(c)}, nil
 		})
-	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "access-decide", Method: http.MethodPost, Path: "/access/campaigns/{id}/people/{person}", Summary: "Confirm or revoke a person's roles",
+	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-decide", Method: http.MethodPost, Path: "/access/campaigns/{id}/people/{person}", Summary: "Confirm or revoke a person's roles",
 		Tags: tags, Description: "Only by a reviewer of the campaign. The verdict stands at once; the change that a revocation asks for may be held."},
-		func(ctx context.Context, id governance.Identity, in *accessDecide) (*out[AccessDecided], error) {
+		func(ctx context.Context, id governance.Identity, in *authAccessDecide) (*out[AuthAccessDecided], error) {
 			cid, err := in.parse()
 			if err != nil {
 				return nil, err
 			}
 			b := in.Body
 			err = svc.Decide(ctx, id, cid, governance.PersonID(in.Person), access.Decision{Verdict: access.Verdict(b.Verdict), Keep: b.Keep, Version: b.Version, Comment: b.Comment})
-			done := AccessDecided{Campaign: in.ID, Person: in.Person, Verdict: b.Verdict}
+			done := AuthAccessDecided{Campaign: in.ID, Person: in.Person, Verdict: b.Verdict}
 			if held, ok := errors.AsType[*governance.ApprovalRequiredError](err); ok {
 				done.Approval, err = held.Approval.String(), nil
 			}
-			return &out[AccessDecided]{done}, err
+			return &out[AuthAccessDecided]{done}, err
 		})
 }

@@ -71,9 +71,9 @@ type findingSamples struct {
 	Action   string `query:"action" maxLength:"200"`
 	Who      string `query:"who" maxLength:"200"`
 	Enforced string `query:"enforced" enum:"yes,no" doc:"Whether a policy in force had a say"`
-	Over     string `query:"limit" enum:"none,under,over,not_over"`
+	Over     string `query:"limit_state" enum:"none,under,over,not_over"`
 	Credits  bool   `query:"credits" doc:"Credits and refunds only"`
-	Limit    int    `query:"max" minimum:"1" maximum:"5000" default:"1000"`
+	Limit    int    `query:"limit" minimum:"1" maximum:"5000" default:"1000"`
 }
 
 func (in findingSamples) filter(svc *findings.Service) findings.SampleFilter {

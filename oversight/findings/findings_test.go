@@ -501,3 +501,33 @@ func TestOffHours_Configured(t *testing.T) {
 		require.Equal(t, governance.Warning, got[0].Severity)
 	})
 }
+
+// TestStructuring_Split: splitting over tenants is seen by who does it, splitting over
+// people and currencies by the tenant; what fills one window, or stays well below, is not.
+func TestStructuring_Split(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, options, func(t *testing.T, e *govtest.Env) {
+		w := newWorld(t, e, nil)
+		start := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+		var events []event
+		for i := range 3 {
+			day := start.AddDate(0, 0, i)
+			events = append(events,
+				event{at: day, who: "agent0", tenant: governance.TenantID(fmt.Sprintf("own%d", i)), credit: 95_000, currency: "EUR"},
+				event{at: day.Add(time.Hour), who: governance.PersonID(fmt.Sprintf("agent%d", 1+i)), tenant: "shared", credit: 50_000, currency: "EUR"},
+				event{at: day.Add(time.Hour + time.Minute), who: "agent4", tenant: "shared", credit: 45_000, currency: "USD"}, // 405 EUR
+				event{at: start.Add(time.Duration(i) * time.Minute), who: "agent5", tenant: "once", credit: 31_000, currency: "EUR"},
+				event{at: day, who: "agent6", tenant: "small", credit: 80_000, currency: "EUR"})
+			start = start.Add(time.Minute)
+		}
+		w.play(t, events)
+		require.NoError(t, w.svc.Turn(t.Context()))
+		got := w.all(t)
+		require.Len(t, got, 2, lines(got))
+		i := slices.IndexFunc(got, func(f findings.Finding) bool { return f.Tenant == "shared" })
+		require.GreaterOrEqual(t, i, 0)
+		require.Equal(t, []string{"agent1", "agent2", "agent3", "agent4"}, got[i].Others)
+		require.Equal(t, "agent0", got[1-i].Who)
+		require.Equal(t, []string{"own0", "own1", "own2"}, []string{got[1-i].Acts[0].Tenant, got[1-i].Acts[1].Tenant, got[1-i].Acts[2].Tenant})
+	})
+}

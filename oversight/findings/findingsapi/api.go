@@ -30,12 +30,13 @@ type findingList struct {
 	Tenant string   `query:"tenant" maxLength:"128"`
 }
 
-type findingID struct {
+// OversightFindingID is the path of a finding.
+type OversightFindingID struct {
 	ID string `path:"id" format:"uuid" doc:"Id of the finding"`
 }
 
 type oversightDecideFinding struct {
-	findingID
+	OversightFindingID
 	govapi.Idempotent
 	Body struct {
 		State  string `json:"state" enum:"dismissed,confirmed"`
@@ -133,7 +134,7 @@ func queue(a *govapi.API, svc *findings.Service) {
 			return &out[govapi.List[OversightFinding]]{govapi.NewList(items, next)}, nil
 		})
 	govapi.Register(a, findings.PermissionRead, huma.Operation{OperationID: "oversight-get-finding", Method: http.MethodGet, Path: "/findings/{id}", Summary: "Read a finding", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *findingID) (*out[OversightFinding], error) {
+		func(ctx context.Context, _ governance.Identity, in *OversightFindingID) (*out[OversightFinding], error) {
 			id, err := uuid.Parse(in.ID)
 			if err != nil {
 				return nil, governance.Invalid("path.id", "is not a UUID")

@@ -31,7 +31,8 @@ type accessPerson struct {
 	ID string `path:"id" minLength:"1" maxLength:"128" doc:"Id of the person"`
 }
 
-type accessCampaignID struct {
+// AuthAccessCampaignID is the path of a campaign.
+type AuthAccessCampaignID struct {
 	ID string `path:"id" format:"uuid" doc:"Id of the campaign"`
 }
 
@@ -53,7 +54,7 @@ type AuthAccessStarted struct {
 }
 
 type authAccessDecide struct {
-	accessCampaignID
+	AuthAccessCampaignID
 	Person string `path:"person" minLength:"1" maxLength:"128" doc:"Id of the person"`
 	Body   struct {
 		Verdict string   `json:"verdict" enum:"confirm,revoke"`
@@ -70,7 +71,7 @@ type accessCSV struct {
 	Body         []byte
 }
 
-func (p accessCampaignID) parse() (uuid.UUID, error) {
+func (p AuthAccessCampaignID) parse() (uuid.UUID, error) {
 	id, err := uuid.Parse(p.ID)
 	if err != nil {
 		return id, governance.Invalid("path.id", "is not a UUID")
@@ -158,7 +159,7 @@ func campaigns(a *govapi.API, svc *access.Service) {
 			return svc.Start(ctx, id, start, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-get-campaign", Method: http.MethodGet, Path: "/access/campaigns/{id}", Summary: "Read an access review", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *accessCampaignID) (*out[AuthAccessCampaign], error) {
+		func(ctx context.Context, _ governance.Identity, in *AuthAccessCampaignID) (*out[AuthAccessCampaign], error) {
 			id, err := in.parse()
 			if err != nil {
 				return nil, err

@@ -21,6 +21,8 @@ import (
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/evidence/evidenceapi"
+	"github.com/reevehq/reeve/oversight/findings"
+	"github.com/reevehq/reeve/oversight/findings/findingsapi"
 	"github.com/reevehq/reeve/oversight/oversightapi"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/playbook"
@@ -39,6 +41,7 @@ type Options struct {
 	Recordings   recorder.BlobStore // where impersonation is recorded; required with Oversight
 	Recorder     *recorder.Options
 	Evidence     *evidence.Options // of the packs, which are there with Oversight and kept beside its recordings
+	Findings     *findings.Options
 	Analytics    *analytics.Options
 	Playbook     *playbook.Options // Signals default to those of analytics and the tenants
 	Integrations *integrations.Options
@@ -57,6 +60,7 @@ type Reeve struct {
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
 	Evidence     *evidence.Service // with Oversight
+	Findings     *findings.Service
 	Analytics    *analytics.Service
 	Playbook     *playbook.Service
 	Actions      *actions.Actions // with Playbook: the guarded actions its steps use
@@ -74,6 +78,9 @@ func Schemas(opts *Options) []govdb.Schema {
 	}
 	if opts.Oversight != nil {
 		out = append(out, oversight.Schema(), evidence.Schema())
+	}
+	if opts.Findings != nil {
+		out = append(out, findings.Schema())
 	}
 	if opts.Analytics != nil {
 		out = append(out, analytics.Schema(), sqlwarehouse.Schema())
@@ -118,6 +125,12 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 			return nil, err
 		}
 		r.jobs = append(r.jobs, r.Retention.Jobs()...)
+	}
+	if opts.Findings != nil {
+		if r.Findings, err = findings.New(k, opts.Findings); err != nil {
+			return nil, err
+		}
+		r.jobs = append(r.jobs, r.Findings.Jobs()...)
 	}
 	return r, errors.Join(r.oversight(opts), r.playbook(opts))
 }
@@ -193,6 +206,9 @@ func (r *Reeve) Register(api huma.API) {
 		oversightapi.Register(api, r.Oversight, r.Recorder)
 		evidenceapi.Register(api, r.Evidence)
 	}
+	if r.Findings != nil {
+		findingsapi.Register(api, r.Findings)
+	}
 	if r.Analytics != nil {
 		analyticsapi.Register(api, r.Analytics)
 	}
@@ -209,6 +225,9 @@ func (r *Reeve) Sections() []console.Section {
 	var out []console.Section
 	if r.Oversight != nil {
 		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages), console.Evidence(r.Evidence))
+	}
+	if r.Findings != nil {
+		out = append(out, console.Findings(r.Findings))
 	}
 	if r.Retention != nil {
 		out = append(out, console.Retention(r.Retention))

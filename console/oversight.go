@@ -494,6 +494,7 @@ type actRow struct {
 }
 
 type actListPage struct {
+	Now     []Meter // limits of the tenant and person filtered by
 	Rows    []actRow
 	Filters []Field
 	Pager   Pager
@@ -539,7 +540,28 @@ func (p oversightPages) acts(c *Ctx) (View, error) {
 		next = all[len(all)-1].ID.String()
 	}
 	page.Pager = c.Pager(next)
-	return actListView(page), nil
+	page.Now, err = windowMeters(c, f.Tenant, f.Person)
+	return actListView(page), err
+}
+
+// windowMeters shows how full the limits of the tenant and the person filtered by are
+// now.
+func windowMeters(c *Ctx, tenant governance.TenantID, person governance.PersonID) ([]Meter, error) {
+	out := []Meter{}
+	for by, of := range map[governance.Scope]string{governance.ByTenant: string(tenant), governance.ByActor: string(person)} {
+		if of == "" {
+			continue
+		}
+		ws, err := c.Kernel().Windows(c.Context(), by, of)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range ws {
+			out = append(out, Meter{Label: w.Policy, Used: w.Used, Max: w.Max, Text: w.Title + ": " + unitText(w.Unit, w.Used) + " of " + unitText(w.Unit, w.Max) + " in " + FormatDuration(w.Span.Duration)})
+		}
+	}
+	slices.SortFunc(out, func(a, b Meter) int { return cmp.Compare(a.Text, b.Text) })
+	return out, nil
 }
 
 func newActRow(a oversight.Act) actRow {
@@ -640,6 +662,6 @@ func oversightStories() []Story {
 		{Name: "start, tenant without users", View: sessionStartView(none)},
 		{Name: "acts, first use", View: actListView(actListPage{Filters: filters, Empty: Empty{Icon: "shield", Title: "Nothing sensitive was done yet"}})},
 		{Name: "acts, none match", View: actListView(actListPage{Filters: filters, Empty: Empty{Icon: "search", Title: "No action matches", Action: &Button{Text: "Clear filters", Href: "/acts"}}})},
-		{Name: "acts, rows", View: actListView(actListPage{Filters: filters, Rows: []actRow{newActRow(act), newActRow(inside)}})},
+		{Name: "acts, rows", View: actListView(actListPage{Filters: filters, Now: []Meter{{Label: "credit-24h", Used: 40_000, Max: 100_000, Text: "Credits of a tenant: €400.00 of €1,000.00 in 24 h"}}, Rows: []actRow{newActRow(act), newActRow(inside)}})},
 	}
 }

@@ -8,28 +8,28 @@ import (
 	"github.com/reevehq/reeve/governance"
 )
 
-func reviewsSection() Section {
+func actReviewsSection() Section {
 	return Section{
 		Name: "reviews",
-		Nav:  []NavItem{{Group: GroupOversight, Order: 15, Title: "Reviews", Path: "/reviews", Icon: "check", Permission: "approval:read", Count: reviewsDue}},
+		Nav:  []NavItem{{Group: GroupOversight, Order: 15, Title: "Reviews", Path: "/reviews", Icon: "check", Permission: "approval:read", Count: actReviewsDue}},
 		Routes: []Route{
-			{Pattern: "GET /reviews", Permission: "approval:read", Page: reviewList},
-			{Pattern: "GET /reviews/{id}", Permission: "approval:read", Page: reviewDetail},
-			{Pattern: "POST /reviews/{id}", Permission: "approval:vote", Post: reviewDecide, Back: reviewDetail},
+			{Pattern: "GET /reviews", Permission: "approval:read", Page: actReviewList},
+			{Pattern: "GET /reviews/{id}", Permission: "approval:read", Page: actReviewDetail},
+			{Pattern: "POST /reviews/{id}", Permission: "approval:vote", Post: actReviewDecide, Back: actReviewDetail},
 			{Pattern: "GET /delegations", Permission: "approval:read", Page: delegationList},
 			{Pattern: "POST /delegations", Permission: "approval:vote", Post: delegationAdd, Back: delegationList},
 			{Pattern: "POST /delegations/{id}/revoke", Permission: "approval:vote", Post: delegationRevoke, Back: delegationList},
 		},
-		Stories: reviewStories(),
+		Stories: actReviewStories(),
 	}
 }
 
-func reviewsDue(c *Ctx) (int, error) {
+func actReviewsDue(c *Ctx) (int, error) {
 	rs, err := c.Kernel().Reviews(c.Context(), governance.ReviewFilter{Limit: 100})
 	return len(rs), err
 }
 
-type reviewRow struct {
+type actReviewRow struct {
 	governance.Review
 	Title   string
 	Who     string
@@ -37,41 +37,41 @@ type reviewRow struct {
 	Overdue bool
 }
 
-type reviewListPage struct {
-	Rows  []reviewRow
+type actReviewListPage struct {
+	Rows  []actReviewRow
 	Empty Empty
 }
 
-func newReviewRow(c *Ctx, r governance.Review, now time.Time) reviewRow {
-	return reviewRow{Review: r, Title: Humanize(r.Name), Who: actorName(r.Actor), Tenant: tenantName(c, r.Tenant), Overdue: r.State == governance.ReviewDue && now.After(r.DueAt)}
+func actNewReviewRow(c *Ctx, r governance.Review, now time.Time) actReviewRow {
+	return actReviewRow{Review: r, Title: Humanize(r.Name), Who: actorName(r.Actor), Tenant: tenantName(c, r.Tenant), Overdue: r.State == governance.ReviewDue && now.After(r.DueAt)}
 }
 
-func reviewList(c *Ctx) (View, error) {
+func actReviewList(c *Ctx) (View, error) {
 	all := c.Query("show") == "all"
 	rs, err := c.Kernel().Reviews(c.Context(), governance.ReviewFilter{All: all, Limit: 200})
 	if err != nil {
 		return View{}, err
 	}
-	page := reviewListPage{Empty: Empty{Icon: "check", Title: "Nothing is due", Text: "An act comes here when a policy wants it looked at afterwards, or when somebody broke the glass."}}
+	page := actReviewListPage{Empty: Empty{Icon: "check", Title: "Nothing is due", Text: "An act comes here when a policy wants it looked at afterwards, or when somebody broke the glass."}}
 	for _, r := range rs {
-		page.Rows = append(page.Rows, newReviewRow(c, r, c.Kernel().Now()))
+		page.Rows = append(page.Rows, actNewReviewRow(c, r, c.Kernel().Now()))
 	}
-	return reviewListView(page, all), nil
+	return actReviewListView(page, all), nil
 }
 
-func reviewListView(page reviewListPage, all bool) View {
+func actReviewListView(page actReviewListPage, all bool) View {
 	return View{Title: "Reviews", Lead: "Acts that somebody else looks at afterwards.", Template: "reviews_list", Data: page,
 		Tabs: []Tab{{Title: "Due", Href: "/reviews", Current: !all}, {Title: "All", Href: "/reviews?show=all", Current: all}}}
 }
 
-type reviewPage struct {
-	R      reviewRow
+type actReviewPage struct {
+	R      actReviewRow
 	Facts  []Fact
 	Note   Field
 	WhyNot string
 }
 
-func reviewDetail(c *Ctx) (View, error) {
+func actReviewDetail(c *Ctx) (View, error) {
 	id, err := c.UUID("id")
 	if err != nil {
 		return View{}, err
@@ -91,11 +91,11 @@ func reviewDetail(c *Ctx) (View, error) {
 	case !c.Can("approval:vote"):
 		why = "your role may not decide"
 	}
-	return reviewView(newReviewPage(c, newReviewRow(c, r, c.Kernel().Now()), why)), nil
+	return actReviewView(actNewReviewPage(c, actNewReviewRow(c, r, c.Kernel().Now()), why)), nil
 }
 
-func newReviewPage(c *Ctx, r reviewRow, why string) reviewPage {
-	p := reviewPage{R: r, WhyNot: why, Note: c.Field(Field{Name: "note", Label: "What you found", Kind: "textarea", Required: true, MaxLen: 2000})}
+func actNewReviewPage(c *Ctx, r actReviewRow, why string) actReviewPage {
+	p := actReviewPage{R: r, WhyNot: why, Note: c.Field(Field{Name: "note", Label: "What you found", Kind: "textarea", Required: true, MaxLen: 2000})}
 	p.Facts = []Fact{{Label: "Done by", Value: r.Who}, {Label: "Tenant", Value: r.Tenant, Href: refPath("tenant/" + string(r.Review.Tenant))}, {Label: "Reason given", Value: r.Reason},
 		{Label: "Policy", Value: r.Policy, Mono: true}, {Label: "Action", Value: ShortID(r.Action.String()), Mono: true, Href: "/ledger?q=" + r.Action.String()}, {Label: "Done", At: r.CreatedAt}, {Label: "Due", At: r.DueAt}}
 	if r.State != governance.ReviewDue {
@@ -104,7 +104,7 @@ func newReviewPage(c *Ctx, r reviewRow, why string) reviewPage {
 	return p
 }
 
-func reviewView(p reviewPage) View {
+func actReviewView(p actReviewPage) View {
 	title := "Review: " + p.R.Title
 	if p.R.Kind == "break_glass" {
 		title = "Glass broken: " + p.R.Title
@@ -112,7 +112,7 @@ func reviewView(p reviewPage) View {
 	return View{Title: title, Badge: string(p.R.State), Crumbs: []Crumb{{"Reviews", "/reviews"}, {ShortID(p.R.ID.String()), ""}}, Template: "reviews_detail", Data: p}
 }
 
-func reviewDecide(c *Ctx) (Done, error) {
+func actReviewDecide(c *Ctx) (Done, error) {
 	id, err := c.UUID("id")
 	if err != nil {
 		return Done{}, err
@@ -198,26 +198,26 @@ func delegationRevoke(c *Ctx) (Done, error) {
 	return Done{To: "/delegations", Flash: "Ended."}, c.Kernel().RevokeDelegation(c.Context(), c.Identity, id)
 }
 
-func reviewStories() []Story {
+func actReviewStories() []Story {
 	at := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
 	r := governance.Review{ID: uuid.MustParse("0195d000-0000-7000-8000-000000000001"), Action: uuid.MustParse("0195d000-0000-7000-8000-000000000002"), Name: "tenant.credit", Kind: "break_glass", Policy: "credit-daily",
 		Actor: governance.Actor{ID: "user:dana", Kind: governance.ActorUser, Person: "dana", Name: "Dana Ito"}, Reason: "Payments are down and the customer cannot trade", State: governance.ReviewDue, DueAt: at.Add(24 * time.Hour), CreatedAt: at}
 	done := r
 	done.Kind, done.Policy, done.State, done.DecidedBy, done.DecidedAt, done.Note = "policy", "", governance.ReviewViolation, "omar", at.Add(time.Hour), "The ticket does not say so"
 	c := storyCtx()
-	row := func(r governance.Review) reviewRow {
-		return reviewRow{Review: r, Title: Humanize(r.Name), Who: r.Actor.Name, Overdue: r.State == governance.ReviewDue}
+	row := func(r governance.Review) actReviewRow {
+		return actReviewRow{Review: r, Title: Humanize(r.Name), Who: r.Actor.Name, Overdue: r.State == governance.ReviewDue}
 	}
-	page := reviewPage{R: row(r), Facts: []Fact{{Label: "Done by", Value: "Dana Ito"}, {Label: "Due", At: r.DueAt}}, Note: c.Field(Field{Name: "note", Label: "What you found", Kind: "textarea", Required: true})}
+	page := actReviewPage{R: row(r), Facts: []Fact{{Label: "Done by", Value: "Dana Ito"}, {Label: "Due", At: r.DueAt}}, Note: c.Field(Field{Name: "note", Label: "What you found", Kind: "textarea", Required: true})}
 	own := page
 	own.WhyNot = "nobody reviews what they did themselves"
 	delegated := delegationPage{May: true, Rows: []delegationRow{{governance.Delegation{ID: r.ID, Group: "gov_approver", Until: at, Reason: "On leave"}, "Dana Ito", "Omar Haddad", true}},
 		Fields: []Field{{Name: "delegate", Label: "Who votes meanwhile"}, {Name: "group", Label: "For which group", Kind: "select", Options: []Option{{"gov_approver", "Gov approver"}}}}}
 	return []Story{
-		{Name: "reviews, none", View: reviewListView(reviewListPage{Empty: Empty{Icon: "check", Title: "Nothing is due"}}, false)},
-		{Name: "reviews, rows", View: reviewListView(reviewListPage{Rows: []reviewRow{row(r), row(done)}}, true)},
-		{Name: "review", View: reviewView(page)},
-		{Name: "review, one's own", View: reviewView(own)},
+		{Name: "reviews, none", View: actReviewListView(actReviewListPage{Empty: Empty{Icon: "check", Title: "Nothing is due"}}, false)},
+		{Name: "reviews, rows", View: actReviewListView(actReviewListPage{Rows: []actReviewRow{row(r), row(done)}}, true)},
+		{Name: "review", View: actReviewView(page)},
+		{Name: "review, one's own", View: actReviewView(own)},
 		{Name: "delegations", View: delegationView(delegated)},
 		{Name: "delegations, none", View: delegationView(delegationPage{WhyNot: "You are in no group whose membership you could hand on."})},
 	}

@@ -72,13 +72,17 @@ func (k *Kernel) breakGlass(ctx context.Context, tx *Tx, c *call) (*DeniedError,
 	if err != nil {
 		return nil, err
 	}
-	holding := map[string]bool{}
-	for _, h := range c.decision.Policies {
-		holding[h.Policy] = h.Mode == Enforce && h.Effect == Hold
-	}
+	byID := map[string]compiled{}
 	for _, p := range set.all {
-		if !holding[p.ID] {
+		byID[p.ID] = p
+	}
+	for _, h := range c.decision.Policies {
+		if h.Mode != Enforce || h.Effect != Hold {
 			continue
+		}
+		p, known := byID[h.Policy]
+		if !known { // what no policy demands no policy can open
+			return refuse("%s holds it, and has no glass to break", h.Policy)
 		}
 		g := p.Require.BreakGlass
 		if g == nil {
@@ -158,7 +162,7 @@ func (k *Kernel) obligeTx(ctx context.Context, tx *Tx, d done) error {
 		if err != nil {
 			return err
 		}
-		_, err = k.RecordTx(ctx, tx, d.by, Record{Action: "break_glass", Tenant: d.tenant, Resource: Ref{"action", d.action.String()}, Reason: d.reason,
+		_, err = k.RecordTx(ctx, tx, d.by, Record{Action: "break_glass", Tenant: d.tenant, Resource: Ref{"action", d.action.String()}, Reason: d.reason, ActionID: d.action,
 			Data: map[string]any{"action": d.name, "policies": d.broken.policies, "review": review, "review_within": d.broken.reviewWithin.String()}})
 		if err != nil {
 			return err

@@ -48,6 +48,9 @@ func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
 	for i, p := range matched {
 		c.apply(p, windows[i])
 	}
+	if err := k.raise(ctx, tx, c); err != nil {
+		return err
+	}
 	return c.seal(matched)
 }
 

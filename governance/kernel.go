@@ -58,6 +58,7 @@ type Kernel struct {
 	mu      sync.Mutex
 	defs    map[string]*definition
 	loops   []loop
+	raisers []func(ctx context.Context, tx *Tx, a Asked) ([]Raise, error)
 	running bool
 }
 

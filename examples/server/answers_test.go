@@ -168,6 +168,7 @@ func TestAPI_Answers(t *testing.T) {
 			}
 			body := o.Responses["200"].Content["application/json"]
 			if body == nil {
+				w.settle(t) // a table that was taken is a record, which waits for its seal
 				continue
 			}
 			var v any

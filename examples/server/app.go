@@ -28,6 +28,8 @@ import (
 	"github.com/reevehq/reeve/governance/celrules"
 	"github.com/reevehq/reeve/governance/govapi"
 	"github.com/reevehq/reeve/governance/govauth"
+	"github.com/reevehq/reeve/governance/govauth/access"
+	"github.com/reevehq/reeve/governance/govauth/access/accessapi"
 	"github.com/reevehq/reeve/governance/govauth/authapi"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govdb/opendb"
@@ -36,6 +38,7 @@ import (
 	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/findings"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/retention"
@@ -53,6 +56,7 @@ type app struct {
 	db      *govdb.DB
 	reeve   *reeve.Reeve
 	auth    *govauth.Service
+	access  *access.Service
 	product *product.Service
 	plugins *plugins
 	metrics *metrics
@@ -103,11 +107,11 @@ func (c configuration) keysDir() string {
 // parts are the options of the library. What has to be there before the kernel is
 // handed in.
 func parts() *reeve.Options {
-	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
+	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Findings: &findings.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
 }
 
 func schemas() []govdb.Schema {
-	return append(reeve.Schemas(parts()), govauth.Schema(), product.Schema(), serverSchema())
+	return append(reeve.Schemas(parts()), govauth.Schema(), access.Schema(), product.Schema(), serverSchema())
 }
 
 // open builds the server. On an error everything opened is closed again.
@@ -197,6 +201,9 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	opts.Analytics.Reporting = a.cfg.text("reporting_currency")
+	day := governance.Duration{Duration: 24 * time.Hour}
+	*opts.Findings = findings.Options{Currency: a.cfg.text("reporting_currency"), Raise: &governance.Require{
+		AllOf: []governance.Quorum{{Group: govauth.RoleApprover, Approvals: 1}}, DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: day, PersonalKey: o.demo}}
 	*opts.Oversight = oversight.Options{Path: appBase, EndPath: appBase + "impersonation/end", Home: "/console/sessions", Insecure: !strings.HasPrefix(a.cfg.text("public_url"), "https://"),
 		Targets: func(ctx context.Context, tenant governance.TenantID, user string) (governance.Actor, error) {
 			return a.product.Target(ctx, tenant, user)
@@ -220,9 +227,16 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	secure := strings.HasPrefix(a.cfg.text("public_url"), "https://")
-	if a.auth, err = govauth.New(a.reeve.Kernel, people, &govauth.Options{Secure: secure, LinkURL: func(token string) string {
+	history, err := access.NewHistory(a.db)
+	if err != nil {
+		return err
+	}
+	if a.auth, err = govauth.New(a.reeve.Kernel, people, &govauth.Options{Secure: secure, OnChange: history.Keep, LinkURL: func(token string) string {
 		return a.cfg.text("public_url") + "/console/signin/" + url.PathEscape(token)
 	}}); err != nil {
+		return err
+	}
+	if a.access, err = access.New(a.reeve.Kernel, a.auth, history, nil); err != nil {
 		return err
 	}
 	exports, err := recorder.OpenDir(filepath.Join(a.cfg.text("data"), "exports"))
@@ -240,7 +254,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 // link is the address of a thing in the console, for alerts.
 func (a *app) link(kind, id string) string {
 	paths := map[string]string{"approval": "/approvals/", "record": "/ledger/", "tenant": "/tenants/", "session": "/sessions/", "playbook_run": "/playbooks/runs/",
-		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#"}
+		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#", "finding": "/findings/", "access_campaign": "/access/reviews/"}
 	p, ok := paths[kind]
 	if !ok {
 		return ""
@@ -373,6 +387,9 @@ func (a *app) install(ctx context.Context, o openOptions) error {
 	if err := a.product.Install(ctx); err != nil {
 		return err
 	}
+	if err := a.access.Install(ctx); err != nil {
+		return err
+	}
 	return a.hostSource(ctx)
 }
 
@@ -431,6 +448,7 @@ func (a *app) newAPI(mux *http.ServeMux) huma.API {
 	api := humago.NewWithPrefix(mux, "/v1", c)
 	a.reeve.Register(api)
 	authapi.Register(api, a.auth)
+	accessapi.Register(api, a.access)
 	productapi.Register(api, a.product)
 	return api
 }
@@ -445,7 +463,7 @@ func (a *app) mount(o openOptions) error {
 	mux.Handle("GET /docs", reference)
 	mux.Handle("GET /docs.css", reference)
 
-	sections := append(a.reeve.Sections(), product.Section(a.product), console.Users(a.auth), console.SignIn(a.auth))
+	sections := append(a.reeve.Sections(), product.Section(a.product), console.Users(a.auth), console.Access(a.access), console.SignIn(a.auth))
 	flash, err := secrets{a.db, a.cfg.keysDir()}.bytes(context.Background(), "flash", 32)
 	if err != nil {
 		return err

@@ -157,6 +157,7 @@ var openOperations = []string{"auth-me", "auth-my-keys", "auth-my-sessions", "au
 var repeatable = map[string]string{
 	"analytics-ingest":           "each fact has a key of its own; what is known changes nothing",
 	"analytics-ingest-csv":       "each fact has a key of its own; what is known changes nothing",
+	"auth-access-decide":         "it is decided: conflict",
 	"auth-end-session":           "it has ended",
 	"auth-invitation-link":       "the link made before stops working",
 	"auth-revoke-invitation":     "it is closed: conflict",

@@ -29,6 +29,10 @@ type Options struct {
 	SessionIdle     time.Duration                // default 8 hours
 	SessionMax      time.Duration                // default 7 days
 	KeyMax          time.Duration                // longest life of an API key; default 365 days
+
+	// OnChange is told of every change of a person's access in the commit that makes it.
+	// Its error undoes the change. Package access keeps the history with it.
+	OnChange func(ctx context.Context, tx *governance.Tx, c Change) error
 }
 
 func (o *Options) withDefaults() Options {

@@ -111,6 +111,9 @@ func (s *Service) insertUserTx(ctx context.Context, tx *governance.Tx, by govern
 		}
 		return fmt.Errorf("person %s: %w", row.ID, err)
 	}
+	if err := s.changedTx(ctx, tx, row, by.Actor.ID); err != nil {
+		return err
+	}
 	on := personRef(governance.PersonID(row.ID))
 	ev, err := governance.NewEvent("user.activated", "", 0, on, map[string]any{"person": row.ID, "roles": row.Roles})
 	if err != nil {
@@ -244,6 +247,9 @@ func (s *Service) changeUserTx(ctx context.Context, tx *governance.Tx, id govern
 	row.Version++
 	if _, err := tx.NewUpdate().Model(&row).WherePK().Exec(ctx); err != nil {
 		return row, fmt.Errorf("person %s: %w", id, err)
+	}
+	if err := s.changedTx(ctx, tx, row, ""); err != nil {
+		return row, err
 	}
 	users, err := activeUsersTx(ctx, tx)
 	if err != nil {

@@ -331,6 +331,7 @@ func (e Event) Shrink(limit int) ([]byte, error) {
 func (e Event) clipped(n int) Event {
 	cut := func(s string) string { return cutTo(s, n) }
 	e.Message, e.Comment, e.StatusDetail = cut(e.Message), cut(e.Comment), cut(e.StatusDetail)
+	e.Status, e.StatusCode = cut(e.Status), cut(e.StatusCode)
 	e.Metadata.EventCode, e.Metadata.TenantUID, e.Metadata.CorrelationUID, e.Metadata.LogName = cut(e.Metadata.EventCode), cut(e.Metadata.TenantUID), cut(e.Metadata.CorrelationUID), cut(e.Metadata.LogName)
 	if e.Actor != nil {
 		a := *e.Actor
@@ -379,7 +380,7 @@ func (e Event) clipped(n int) Event {
 	}
 	if e.Unmapped != nil {
 		u := *e.Unmapped
-		u.Record, u.Alert = nil, nil
+		u.Record, u.Alert = nil, nil // the digest leads to the one, the finding's uid to the other
 		if u.Subject != nil {
 			u.Subject = &Represented{UID: cut(u.Subject.UID), Type: cut(u.Subject.Type), Person: cut(u.Subject.Person)}
 		}
@@ -389,7 +390,7 @@ func (e Event) clipped(n int) Event {
 }
 
 func (u User) clipped(n int) User {
-	u.UID, u.UIDAlt, u.Groups = cutTo(u.UID, n), cutTo(u.UIDAlt, n), nil
+	u.UID, u.UIDAlt, u.Type, u.Groups = cutTo(u.UID, n), cutTo(u.UIDAlt, n), cutTo(u.Type, n), nil
 	return u
 }
 

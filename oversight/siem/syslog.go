@@ -105,17 +105,26 @@ func (s *Syslog) Send(ctx context.Context, b Batch) (err error) {
 	if _, err := conn.Write(text.Bytes()); err != nil {
 		return err
 	}
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok {
-		return errors.New("the connection cannot be closed on one side")
-	}
-	if err := half.CloseWrite(); err != nil {
-		return err
-	}
 	// A receiver has nothing to say, so the first thing to read is the end: it has read
-	// ours. Had it died with bytes unread, its kernel would answer with a reset.
-	if _, err := io.Copy(io.Discard, io.LimitReader(conn, 64<<10)); err != nil {
-		return fmt.Errorf("the receiver did not confirm the end of the batch: %w", err)
+	// ours. Had it gone with bytes unread, its kernel would answer with a reset; within
+	// TLS that comes only after the end that TLS says, so both layers are read out.
+	layers := []net.Conn{conn}
+	if t, ok := conn.(*tls.Conn); ok {
+		layers = append(layers, t.NetConn())
+	}
+	for _, c := range layers {
+		half, ok := c.(interface{ CloseWrite() error })
+		if !ok {
+			return errors.New("the connection cannot be closed on one side")
+		}
+		if err := half.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	for _, c := range layers {
+		if _, err := io.Copy(io.Discard, io.LimitReader(c, 64<<10)); err != nil {
+			return fmt.Errorf("the receiver did not confirm the end of the batch: %w", err)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/oversightapi"
 	"github.com/reevehq/reeve/oversight/recorder"
+	"github.com/reevehq/reeve/oversight/siem"
+	"github.com/reevehq/reeve/oversight/siem/siemapi"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/playbook/actions"
 	"github.com/reevehq/reeve/playbook/playbookapi"
@@ -36,6 +38,7 @@ type Options struct {
 	Oversight    *oversight.Options
 	Recordings   recorder.BlobStore // where impersonation is recorded; required with Oversight
 	Recorder     *recorder.Options
+	SIEM         *siem.Options // where the ledger and the alerts are copied to
 	Analytics    *analytics.Options
 	Playbook     *playbook.Options // Signals default to those of analytics and the tenants
 	Integrations *integrations.Options
@@ -53,6 +56,7 @@ type Reeve struct {
 	Retention    *retention.Service
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
+	SIEM         *siem.Service
 	Analytics    *analytics.Service
 	Playbook     *playbook.Service
 	Actions      *actions.Actions // with Playbook: the guarded actions its steps use
@@ -70,6 +74,9 @@ func Schemas(opts *Options) []govdb.Schema {
 	}
 	if opts.Oversight != nil {
 		out = append(out, oversight.Schema())
+	}
+	if opts.SIEM != nil {
+		out = append(out, siem.Schema())
 	}
 	if opts.Analytics != nil {
 		out = append(out, analytics.Schema(), sqlwarehouse.Schema())
@@ -114,6 +121,11 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 			return nil, err
 		}
 		r.jobs = append(r.jobs, r.Retention.Jobs()...)
+	}
+	if opts.SIEM != nil {
+		if r.SIEM, err = siem.New(k, opts.SIEM); err != nil {
+			return nil, err
+		}
 	}
 	return r, errors.Join(r.oversight(opts), r.playbook(opts))
 }
@@ -164,6 +176,9 @@ func (r *Reeve) Policies() []governance.Policy {
 	if r.Oversight != nil {
 		out = append(out, oversight.Policies(nil)...)
 	}
+	if r.SIEM != nil {
+		out = append(out, siem.Policies()...)
+	}
 	if r.Analytics != nil {
 		out = append(out, analytics.Policies()...)
 	}
@@ -185,6 +200,9 @@ func (r *Reeve) Register(api huma.API) {
 	if r.Oversight != nil {
 		oversightapi.Register(api, r.Oversight, r.Recorder)
 	}
+	if r.SIEM != nil {
+		siemapi.Register(api, r.SIEM)
+	}
 	if r.Analytics != nil {
 		analyticsapi.Register(api, r.Analytics)
 	}
@@ -201,6 +219,9 @@ func (r *Reeve) Sections() []console.Section {
 	var out []console.Section
 	if r.Oversight != nil {
 		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages))
+	}
+	if r.SIEM != nil {
+		out = append(out, console.SIEM(r.SIEM))
 	}
 	if r.Retention != nil {
 		out = append(out, console.Retention(r.Retention))

@@ -181,11 +181,11 @@ func ledgerRecord(c *Ctx) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	if err := c.Kernel().LogRead(c.Context(), c.Identity, "record"); err != nil {
-		return View{}, err
-	}
 	r, err := c.Kernel().Ledger().Record(c.Context(), id)
 	if err != nil {
+		return View{}, err
+	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "record"); err != nil {
 		return View{}, err
 	}
 	row := newRecordRow(c, r, people(c))
@@ -250,11 +250,11 @@ func ledgerProof(c *Ctx, w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Kernel().LogRead(c.Context(), c.Identity, "proof"); err != nil {
-		return err
-	}
 	p, err := c.Kernel().Ledger().Prove(c.Context(), id)
 	if err != nil {
+		return err
+	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "proof"); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -19,7 +19,7 @@ type readers struct {
 // LogRead writes down that id reads the log, once for each viewer, door and hour:
 // reading the log must not make it grow without bound. what says which door in a few
 // words of ours, such as "records" or "proof". Call it before anything is shown: an
-// error means that the reading could not be written down, so nothing may be shown.
+// error means that the reading could not be written down, and what was read stays unshown.
 //
 // Several servers each write their own record; the bound is viewers × doors × hours ×
 // servers.

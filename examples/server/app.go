@@ -36,6 +36,7 @@ import (
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/recorder"
+	"github.com/reevehq/reeve/oversight/siem"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/retention"
 	"github.com/reevehq/reeve/retention/rulepack"
@@ -102,7 +103,7 @@ func (c configuration) keysDir() string {
 // parts are the options of the library. What has to be there before the kernel is
 // handed in.
 func parts() *reeve.Options {
-	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
+	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, SIEM: &siem.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
 }
 
 func schemas() []govdb.Schema {
@@ -204,6 +205,10 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return a.product.Choices(ctx, t)
 	}}
 	if opts.Recordings, err = recorder.OpenDir(filepath.Join(a.cfg.text("data"), "recordings")); err != nil {
+		return err
+	}
+	opts.SIEM.Version, opts.SIEM.Logger = programVersion(), a.log
+	if opts.SIEM.Sinks, err = sinks(a.cfg, client); err != nil {
 		return err
 	}
 	if a.plugins, err = newPlugins(a, o.demo); err != nil {
@@ -458,6 +463,7 @@ func (a *app) mount(o openOptions) error {
 		}
 		return worst, err
 	})
+	a.siemMetrics()
 	a.handler = observe(a.log, a.metrics, mux)
 	return nil
 }

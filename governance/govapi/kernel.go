@@ -376,9 +376,6 @@ func ledgers(a *API) {
 	tags := []string{"Ledger"}
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-list-records", Method: http.MethodGet, Path: "/ledger/records", Summary: "List records, newest first", Tags: tags},
 		func(ctx context.Context, caller governance.Identity, in *govListRecords) (*body[List[GovRecord]], error) {
-			if err := k.LogRead(ctx, caller, "records"); err != nil {
-				return nil, err
-			}
 			cur, err := ParseCursor(in.Cursor, 1)
 			if err != nil {
 				return nil, err
@@ -393,6 +390,9 @@ func ledgers(a *API) {
 			if err != nil {
 				return nil, err
 			}
+			if err := k.LogRead(ctx, caller, "records"); err != nil {
+				return nil, err
+			}
 			items := make([]GovRecord, len(rs))
 			for i, r := range rs {
 				items[i] = wireRecord(r)
@@ -401,9 +401,6 @@ func ledgers(a *API) {
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-get-record", Method: http.MethodGet, Path: "/ledger/records/{id}", Summary: "Read a record", Tags: tags},
 		func(ctx context.Context, caller governance.Identity, in *govRecordID) (*body[GovRecord], error) {
-			if err := k.LogRead(ctx, caller, "record"); err != nil {
-				return nil, err
-			}
 			id, err := parseUUID("path.id", in.ID)
 			if err != nil {
 				return nil, err
@@ -412,13 +409,13 @@ func ledgers(a *API) {
 			if err != nil {
 				return nil, ledgerError(err)
 			}
+			if err := k.LogRead(ctx, caller, "record"); err != nil {
+				return nil, err
+			}
 			return &body[GovRecord]{wireRecord(r)}, nil
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-prove-record", Method: http.MethodGet, Path: "/ledger/records/{id}/proof", Summary: "Prove that a record is in the log", Tags: tags},
 		func(ctx context.Context, caller governance.Identity, in *govRecordID) (*body[GovProof], error) {
-			if err := k.LogRead(ctx, caller, "proof"); err != nil {
-				return nil, err
-			}
 			id, err := parseUUID("path.id", in.ID)
 			if err != nil {
 				return nil, err
@@ -426,6 +423,9 @@ func ledgers(a *API) {
 			p, err := log.Prove(ctx, id)
 			if err != nil {
 				return nil, ledgerError(err)
+			}
+			if err := k.LogRead(ctx, caller, "proof"); err != nil {
+				return nil, err
 			}
 			return &body[GovProof]{GovProof(p)}, nil
 		})

@@ -16,8 +16,8 @@ import (
 	"github.com/reevehq/reeve/oversight/siem"
 )
 
-// SiemSink is how the copying of the log to one place stands.
-type SiemSink struct {
+// OversightSink is how the copying of the log to one place stands.
+type OversightSink struct {
 	Name        string     `json:"name"`
 	Kind        string     `json:"kind" enum:"file,syslog,http"`
 	Target      string     `json:"target" doc:"Where events go, without secrets"`
@@ -34,18 +34,18 @@ type SiemSink struct {
 	PausedAt    *time.Time `json:"paused_at,omitempty"`
 }
 
-// SiemTurned is the result of pausing or resuming.
-type SiemTurned struct {
+// OversightSinkTurned is the result of pausing or resuming.
+type OversightSinkTurned struct {
 	Sink     string `json:"sink"`
 	State    string `json:"state" enum:"active,paused"`
 	NextLeaf string `json:"next_leaf"`
 }
 
-type siemList struct {
-	Body govapi.List[SiemSink]
+type oversightSinkList struct {
+	Body govapi.List[OversightSink]
 }
 
-type siemTurn struct {
+type oversightSinkTurn struct {
 	govapi.Idempotent
 	Name string `path:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" doc:"Name of the sink"`
 	Body struct {
@@ -64,27 +64,27 @@ func optional(t time.Time) *time.Time {
 func Register(api huma.API, svc *siem.Service) {
 	a := govapi.New(api, svc.Kernel())
 	tags := []string{"Log export"}
-	govapi.Register(a, siem.PermissionRead, huma.Operation{OperationID: "siem-list-sinks", Method: http.MethodGet, Path: "/siem/sinks", Summary: "List where the log is copied to", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, _ *struct{}) (*siemList, error) {
+	govapi.Register(a, siem.PermissionRead, huma.Operation{OperationID: "oversight-list-sinks", Method: http.MethodGet, Path: "/siem/sinks", Summary: "List where the log is copied to", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, _ *struct{}) (*oversightSinkList, error) {
 			sts, err := svc.Statuses(ctx)
 			if err != nil {
 				return nil, err
 			}
-			items := make([]SiemSink, len(sts))
+			items := make([]OversightSink, len(sts))
 			for i, st := range sts {
-				items[i] = SiemSink{Name: st.Name, Kind: st.Kind, Target: st.Target, State: string(st.State), NextLeaf: st.Next, Lag: st.Lag, LagSeconds: int64(st.Oldest.Seconds()),
+				items[i] = OversightSink{Name: st.Name, Kind: st.Kind, Target: st.Target, State: string(st.State), NextLeaf: st.Next, Lag: st.Lag, LagSeconds: int64(st.Oldest.Seconds()),
 					Failures: st.Failures, LastError: st.Error, NextTry: optional(st.NextTry), LastSuccess: optional(st.SentAt), PausedBy: st.PausedBy, PausedWhy: st.PausedWhy, PausedAt: optional(st.PausedAt)}
 			}
-			return &siemList{govapi.NewList(items, "")}, nil
+			return &oversightSinkList{govapi.NewList(items, "")}, nil
 		})
-	govapi.GuardedResult[SiemTurned](a, siem.PermissionWrite, huma.Operation{OperationID: "siem-pause-sink", Method: http.MethodPost, Path: "/siem/sinks/{name}/pause",
+	govapi.GuardedResult[OversightSinkTurned](a, siem.PermissionWrite, huma.Operation{OperationID: "oversight-pause-sink", Method: http.MethodPost, Path: "/siem/sinks/{name}/pause",
 		Summary: "Stop copying the log to a sink", Tags: tags, Description: "Records wait for it; none is lost."},
-		func(ctx context.Context, id governance.Identity, in *siemTurn) (governance.Outcome, error) {
+		func(ctx context.Context, id governance.Identity, in *oversightSinkTurn) (governance.Outcome, error) {
 			return svc.Pause(ctx, id, in.Name, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
-	govapi.GuardedResult[SiemTurned](a, siem.PermissionWrite, huma.Operation{OperationID: "siem-resume-sink", Method: http.MethodPost, Path: "/siem/sinks/{name}/resume",
+	govapi.GuardedResult[OversightSinkTurned](a, siem.PermissionWrite, huma.Operation{OperationID: "oversight-resume-sink", Method: http.MethodPost, Path: "/siem/sinks/{name}/resume",
 		Summary: "Go on copying the log where it was paused", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *siemTurn) (governance.Outcome, error) {
+		func(ctx context.Context, id governance.Identity, in *oversightSinkTurn) (governance.Outcome, error) {
 			return svc.Resume(ctx, id, in.Name, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 }

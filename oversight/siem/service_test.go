@@ -400,6 +400,28 @@ func (s *stuckSink) count() int64 {
 	return s.calls
 }
 
+// panicSink is foreign code that fails as badly as it can.
+type panicSink struct{ *siem.File }
+
+func (panicSink) Send(context.Context, siem.Batch) error { panic("nil map") }
+
+// TestService_manyBatches: batches follow each other without a pause, and a sink that
+// panics is one that failed.
+func TestService_manyBatches(t *testing.T) {
+	t.Parallel()
+	e := govtest.New(t, &govtest.Options{Schemas: []govdb.Schema{siem.Schema()}})
+	e.People.Put("dana", "cs_agent")
+	f, path := fileSink(t)
+	bad, err := siem.NewFile("bad", path+".bad")
+	require.NoError(t, err)
+	s, err := siem.New(e.Kernel, &siem.Options{Sinks: []siem.Sink{f, panicSink{bad}}, Batch: 1})
+	require.NoError(t, err)
+	write(t, e, 150)
+	require.NoError(t, s.Turn(t.Context()))
+	requireEvery(t, leaves(readFile(t, path)), 150)
+	require.Contains(t, status(t, s, "bad").Error, "panic: nil map")
+}
+
 func TestService_behindIsAnAlert(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, e *govtest.Env) {

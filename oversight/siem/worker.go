@@ -165,14 +165,10 @@ func (w *worker) send(ctx context.Context, b Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, w.s.opts.Deadline)
 	done := make(chan error, 1)
 	go func() {
-		defer w.busy.Store(false)
 		defer cancel()
-		defer func() {
-			if p := recover(); p != nil { // a sink may be foreign code
-				done <- fmt.Errorf("panic: %v", p)
-			}
-		}()
-		done <- w.sink.Send(ctx, b)
+		err := w.call(ctx, b)
+		w.busy.Store(false) // before the answer is there: the next batch may follow at once
+		done <- err
 	}()
 	select {
 	case err := <-done:
@@ -187,10 +183,19 @@ func (w *worker) send(ctx context.Context, b Batch) error {
 	}
 }
 
+func (w *worker) call(ctx context.Context, b Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // a sink may be foreign code
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return w.sink.Send(ctx, b)
+}
+
 func batchID(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
-		fmt.Fprintf(h, "%d:%s", len(p), p)
+		_, _ = fmt.Fprintf(h, "%d:%s", len(p), p)
 	}
 	return "siem_" + hex.EncodeToString(h.Sum(nil)[:16])
 }

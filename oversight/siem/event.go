@@ -211,9 +211,9 @@ type Represented struct {
 	Roles  []string `json:"roles,omitempty"`
 }
 
-// Integrity names a record's place in the log that proves it, in the words of the
-// profile record_integrity, which no released version of OCSF has. The fingerprint is
-// of raw_data, which is the leaf.
+// Integrity names a record's place in the log that proves it. It is named after the
+// profile record_integrity of OCSF 1.9.0, whose attestations are over a whole event; this
+// fingerprint is of raw_data, which is the leaf.
 type Integrity struct {
 	ChainUID    string      `json:"chain_uid"` // the log's origin
 	Leaf        int64       `json:"leaf"`

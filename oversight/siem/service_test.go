@@ -400,6 +400,77 @@ func (s *stuckSink) count() int64 {
 	return s.calls
 }
 
+// TestService_alerts: an alert is told when it is raised, again, worse and closed, once
+// each, and also when it is committed behind the time it bears.
+func TestService_alerts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, e *govtest.Env) {
+		f, path := fileSink(t)
+		s := newService(t, e, f)
+		raise := func(key string) {
+			require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+				_, err := e.Kernel.AlertTx(ctx, tx, governance.Alert{Key: key, Title: key, Severity: governance.Critical})
+				return err
+			}))
+		}
+		told := func() (out []string) {
+			for range 3 { // nothing is told again while nothing changes
+				require.NoError(t, s.Turn(t.Context()))
+			}
+			for _, ev := range readFile(t, path) {
+				if ev.FindingInfo != nil {
+					out = append(out, ev.FindingInfo.Title+" "+ev.ActivityName+" "+ev.Status)
+				}
+			}
+			return out
+		}
+		raise("a")
+		require.Equal(t, []string{"a Create New"}, told())
+		raise("a")
+		e.Advance(-30 * time.Minute)
+		raise("late")
+		require.ElementsMatch(t, []string{"a Create New", "a Update New", "late Create New"}, told())
+		e.Advance(time.Hour)
+		require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error { return e.Kernel.ResolveAlertTx(ctx, tx, "a") }))
+		require.Equal(t, "a Close Resolved", told()[3])
+		for i := range 60 {
+			raise(fmt.Sprint("many-", i))
+		}
+		require.Len(t, told(), 4+60)
+	})
+}
+
+// TestService_twoServers: two that ship at once to one receiver, without the lease that
+// keeps them apart, repeat and never skip.
+func TestService_twoServers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, e *govtest.Env) {
+		r := newReceiver(t, func(int) int { return 200 })
+		one := newService(t, e, r.sink(t, "http"))
+		two, err := siem.New(newKernel(t, e), &siem.Options{Sinks: []siem.Sink{r.sink(t, "http")}, Batch: 3})
+		require.NoError(t, err)
+		write(t, e, 40)
+		require.NoError(t, one.Turn(t.Context()))
+		write(t, e, 40)
+		var wg sync.WaitGroup
+		for _, s := range []*siem.Service{one, two} {
+			wg.Go(func() {
+				for range 30 {
+					if err := s.Turn(t.Context()); err != nil && !errors.Is(err, governance.ErrRetry) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		n := sealed(t, e)
+		require.NoError(t, one.Turn(t.Context()))
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		requireEvery(t, leaves(r.events), n)
+	})
+}
+
 // panicSink is foreign code that fails as badly as it can.
 type panicSink struct{ *siem.File }
 

@@ -26,10 +26,12 @@ type worker struct {
 // errMoved says that another server moved the cursor meanwhile: its work counts.
 var errMoved = errors.New("siem: the cursor was moved elsewhere")
 
+// errNoted says that a failure is written down, and when to try again.
+var errNoted = errors.New("siem: the sink failed")
+
 // turn ships until nothing is left, the sink fails, or the time of the turn is nearly up.
 func (w *worker) turn(ctx context.Context) error {
 	until := time.Now().Add(maxDeadline / 4) // a batch begun before then still has its whole deadline
-	ship := w.shipAlerts                     // first: a backlog of leaves must not keep them
 	for time.Now().Before(until) {
 		row, err := w.row(ctx)
 		if err != nil {
@@ -38,14 +40,17 @@ func (w *worker) turn(ctx context.Context) error {
 		if row.State != string(Active) || row.NextAt.Time().After(w.s.k.Now()) {
 			return nil
 		}
-		more, err := ship(ctx, row)
-		if errors.Is(err, errMoved) {
+		alerts, err := w.shipAlerts(ctx, row) // in turn: neither kind may keep the other waiting
+		leaves := false
+		if err == nil {
+			leaves, err = w.ship(ctx, row)
+		}
+		if errors.Is(err, errMoved) || errors.Is(err, errNoted) {
 			return nil
 		}
-		if err != nil || !more {
+		if err != nil || !alerts && !leaves {
 			return err
 		}
-		ship = w.ship
 	}
 	return nil
 }
@@ -89,7 +94,7 @@ func (w *worker) row(ctx context.Context) (sinkRow, error) {
 	return row, err
 }
 
-// ship sends one batch of leaves.
+// ship sends one batch of leaves, and says whether there may be more.
 func (w *worker) ship(ctx context.Context, row sinkRow) (more bool, err error) {
 	log := w.s.k.Ledger()
 	limit := w.s.opts.Batch
@@ -139,7 +144,7 @@ func (w *worker) moveTx(ctx context.Context, tx *governance.Tx, row sinkRow, set
 	return nil
 }
 
-// failed writes down a failure and when to try again.
+// failed writes down a failure and when to try again; then it is [errNoted].
 func (w *worker) failed(ctx context.Context, row sinkRow, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -153,7 +158,10 @@ func (w *worker) failed(ctx context.Context, row sinkRow, cause error) error {
 	if errors.Is(cause, ErrTooLarge) && to-row.Next > 1 {
 		to, wait = row.Next+(to-row.Next)/2, 0
 	}
-	return w.move(ctx, row, "failures = failures + 1, error = ?, next_at = ?, batch_to = ?", plain(cause), govdb.At(w.s.k.Now().Add(wait)), to)
+	if err := w.move(ctx, row, "failures = failures + 1, error = ?, next_at = ?, batch_to = ?", plain(cause), govdb.At(w.s.k.Now().Add(wait)), to); err != nil {
+		return err
+	}
+	return errNoted
 }
 
 // send calls the sink, and returns when the deadline is over whether the sink does or not.
@@ -245,7 +253,7 @@ func (w *worker) shipAlerts(ctx context.Context, row sinkRow) (more bool, err er
 		}
 	}
 	if len(b.Events) == 0 {
-		return true, nil
+		return false, nil
 	}
 	b.ID = batchID(id...)
 	if err := w.send(ctx, b); err != nil {

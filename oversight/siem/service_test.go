@@ -1,7 +1,6 @@
 package siem_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -440,37 +439,6 @@ func TestService_alerts(t *testing.T) {
 	})
 }
 
-// TestService_twoServers: two that ship at once to one receiver, without the lease that
-// keeps them apart, repeat and never skip.
-func TestService_twoServers(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, e *govtest.Env) {
-		r := newReceiver(t, func(int) int { return 200 })
-		one := newService(t, e, r.sink(t, "http"))
-		two, err := siem.New(newKernel(t, e), &siem.Options{Sinks: []siem.Sink{r.sink(t, "http")}, Batch: 3})
-		require.NoError(t, err)
-		write(t, e, 40)
-		require.NoError(t, one.Turn(t.Context()))
-		write(t, e, 40)
-		var wg sync.WaitGroup
-		for _, s := range []*siem.Service{one, two} {
-			wg.Go(func() {
-				for range 30 {
-					if err := s.Turn(t.Context()); err != nil && !errors.Is(err, governance.ErrRetry) {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		n := sealed(t, e)
-		require.NoError(t, one.Turn(t.Context()))
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		requireEvery(t, leaves(r.events), n)
-	})
-}
-
 // panicSink is foreign code that fails as badly as it can.
 type panicSink struct{ *siem.File }
 
@@ -607,43 +575,4 @@ func siemWithout(t *testing.T, e *govtest.Env) *siem.Service {
 	s, err := siem.New(newKernel(t, e), nil)
 	require.NoError(t, err)
 	return s
-}
-
-// TestFile_rotationAndTornLine: a renamed file is followed by a new one, and a line that a
-// crash tore is ended, not continued.
-func TestFile_rotationAndTornLine(t *testing.T) {
-	t.Parallel()
-	f, path := fileSink(t)
-	seq := func(n int64) siem.Event {
-		return siem.Event{Metadata: siem.Metadata{UID: fmt.Sprint(n), Sequence: &n}}
-	}
-	require.NoError(t, f.Send(t.Context(), siem.Batch{Events: []siem.Event{seq(0), seq(1)}}))
-	require.NoError(t, os.Rename(path, path+".1"))
-	require.NoError(t, f.Send(t.Context(), siem.Batch{Events: []siem.Event{seq(2)}}))
-	require.Equal(t, []int64{0, 1}, leaves(readFile(t, path+".1")))
-	require.Equal(t, []int64{2}, leaves(readFile(t, path)))
-	h, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-	require.NoError(t, err)
-	_, err = h.WriteString(`{"activity_id":3,"met`)
-	require.NoError(t, errors.Join(err, h.Close()))
-	require.NoError(t, f.Send(t.Context(), siem.Batch{Events: []siem.Event{seq(3)}}))
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	sc := bufio.NewScanner(bytes.NewReader(b))
-	var good, bad int
-	for sc.Scan() {
-		if json.Valid(sc.Bytes()) {
-			good++
-		} else {
-			bad++
-		}
-	}
-	require.Equal(t, []int{2, 1}, []int{good, bad})
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	_, err = siem.NewFile("dir", t.TempDir())
-	require.ErrorContains(t, err, "no regular file")
-	_, err = siem.NewFile("x", filepath.Join(t.TempDir(), "absent", "f"))
-	require.ErrorContains(t, err, "no folder")
 }

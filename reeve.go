@@ -25,6 +25,8 @@ import (
 	"github.com/reevehq/reeve/oversight/findings/findingsapi"
 	"github.com/reevehq/reeve/oversight/oversightapi"
 	"github.com/reevehq/reeve/oversight/recorder"
+	"github.com/reevehq/reeve/oversight/siem"
+	"github.com/reevehq/reeve/oversight/siem/siemapi"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/playbook/actions"
 	"github.com/reevehq/reeve/playbook/playbookapi"
@@ -42,6 +44,7 @@ type Options struct {
 	Recorder     *recorder.Options
 	Evidence     *evidence.Options // of the packs, which are there with Oversight and kept beside its recordings
 	Findings     *findings.Options
+	SIEM         *siem.Options // where the ledger and the alerts are copied to
 	Analytics    *analytics.Options
 	Playbook     *playbook.Options // Signals default to those of analytics and the tenants
 	Integrations *integrations.Options
@@ -61,6 +64,7 @@ type Reeve struct {
 	Recorder     *recorder.Recorder
 	Evidence     *evidence.Service // with Oversight
 	Findings     *findings.Service
+	SIEM         *siem.Service
 	Analytics    *analytics.Service
 	Playbook     *playbook.Service
 	Actions      *actions.Actions // with Playbook: the guarded actions its steps use
@@ -81,6 +85,9 @@ func Schemas(opts *Options) []govdb.Schema {
 	}
 	if opts.Findings != nil {
 		out = append(out, findings.Schema())
+	}
+	if opts.SIEM != nil {
+		out = append(out, siem.Schema())
 	}
 	if opts.Analytics != nil {
 		out = append(out, analytics.Schema(), sqlwarehouse.Schema())
@@ -131,6 +138,11 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 			return nil, err
 		}
 		r.jobs = append(r.jobs, r.Findings.Jobs()...)
+	}
+	if opts.SIEM != nil {
+		if r.SIEM, err = siem.New(k, opts.SIEM); err != nil {
+			return nil, err
+		}
 	}
 	return r, errors.Join(r.oversight(opts), r.playbook(opts))
 }
@@ -184,6 +196,9 @@ func (r *Reeve) Policies() []governance.Policy {
 	if r.Oversight != nil {
 		out = append(out, oversight.Policies(nil)...)
 	}
+	if r.SIEM != nil {
+		out = append(out, siem.Policies()...)
+	}
 	if r.Analytics != nil {
 		out = append(out, analytics.Policies()...)
 	}
@@ -209,6 +224,9 @@ func (r *Reeve) Register(api huma.API) {
 	if r.Findings != nil {
 		findingsapi.Register(api, r.Findings)
 	}
+	if r.SIEM != nil {
+		siemapi.Register(api, r.SIEM)
+	}
 	if r.Analytics != nil {
 		analyticsapi.Register(api, r.Analytics)
 	}
@@ -228,6 +246,9 @@ func (r *Reeve) Sections() []console.Section {
 	}
 	if r.Findings != nil {
 		out = append(out, console.Findings(r.Findings))
+	}
+	if r.SIEM != nil {
+		out = append(out, console.SIEM(r.SIEM))
 	}
 	if r.Retention != nil {
 		out = append(out, console.Retention(r.Retention))

@@ -123,7 +123,7 @@ func alertTitle(s string) string {
 func linkPath(kind, id string) string {
 	at := map[string]string{
 		"approval": "/approvals/", "record": "/ledger/", "alert": "/alerts#", "tenant": "/tenants/", "session": "/sessions/",
-		"playbook_run": "/playbooks/runs/", "runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "policy": "/policies/", "review": "/reviews/",
+		"playbook_run": "/playbooks/runs/", "runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "policy": "/policies/", "review": "/reviews/", "siem": "/siem#",
 	}[kind]
 	if at == "" || id == "" {
 		return ""

@@ -78,6 +78,9 @@ func newLedgerPage(c *Ctx) (ledgerPage, error) {
 			return page, governance.ErrNotFound
 		}
 	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "records"); err != nil {
+		return page, err
+	}
 	rs, err := c.Kernel().Ledger().Records(c.Context(), f)
 	if err != nil {
 		return page, err
@@ -144,6 +147,9 @@ func newRecordRow(c *Ctx, r ledger.Record, names func(governance.Actor) string) 
 // ledgerVerify recomputes the tree and shows what it found. It changes nothing; it is
 // a POST because it is work.
 func ledgerVerify(c *Ctx, _ http.ResponseWriter) error {
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "verification"); err != nil {
+		return err
+	}
 	rep, err := c.Kernel().Ledger().Verify(c.Context())
 	if err != nil {
 		return err
@@ -177,6 +183,9 @@ func ledgerRecord(c *Ctx) (View, error) {
 	}
 	r, err := c.Kernel().Ledger().Record(c.Context(), id)
 	if err != nil {
+		return View{}, err
+	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "record"); err != nil {
 		return View{}, err
 	}
 	row := newRecordRow(c, r, people(c))
@@ -243,6 +252,9 @@ func ledgerProof(c *Ctx, w http.ResponseWriter) error {
 	}
 	p, err := c.Kernel().Ledger().Prove(c.Context(), id)
 	if err != nil {
+		return err
+	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "proof"); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -338,6 +350,9 @@ func findRecord(c *Ctx, q string) ([]Hit, error) {
 		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := c.Kernel().LogRead(c.Context(), c.Identity, "record"); err != nil {
 		return nil, err
 	}
 	row := newRecordRow(c, r, people(c))

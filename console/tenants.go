@@ -278,6 +278,9 @@ func (con *console) timeline(c *Ctx, t governance.TenantID) ([]TimelineItem, err
 	names := people(c)
 	var views []governance.RecordView
 	if c.Can("ledger:read") {
+		if err := c.Kernel().LogRead(c.Context(), c.Identity, "timeline"); err != nil {
+			return nil, err
+		}
 		items, vs, err := recordItems(c.Context(), c.Kernel(), t, timelineLimit)
 		if err != nil {
 			return nil, err

@@ -54,6 +54,7 @@ type Kernel struct {
 
 	policySet atomic.Pointer[policySet]
 	places    places
+	readers   readers
 
 	mu      sync.Mutex
 	defs    map[string]*definition

@@ -92,7 +92,11 @@ func (w *world) realPath(t *testing.T, o *operation) (string, bool) {
 		if len(items) == 0 {
 			return ""
 		}
-		s, _ := items[0].(map[string]any)[field].(string)
+		item := items[0]
+		if list == "/ledger/records" { // the newest are of the reading itself, and not sealed yet
+			item = items[len(items)-1]
+		}
+		s, _ := item.(map[string]any)[field].(string)
 		return s
 	}
 	path := o.path

@@ -40,6 +40,7 @@ import (
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/findings"
 	"github.com/reevehq/reeve/oversight/recorder"
+	"github.com/reevehq/reeve/oversight/siem"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/retention"
 	"github.com/reevehq/reeve/retention/rulepack"
@@ -107,7 +108,7 @@ func (c configuration) keysDir() string {
 // parts are the options of the library. What has to be there before the kernel is
 // handed in.
 func parts() *reeve.Options {
-	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Findings: &findings.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
+	return &reeve.Options{Retention: &retention.Options{}, Oversight: &oversight.Options{}, Findings: &findings.Options{}, SIEM: &siem.Options{}, Analytics: &analytics.Options{}, Playbook: &playbook.Options{}, Integrations: &integrations.Options{}}
 }
 
 func schemas() []govdb.Schema {
@@ -214,6 +215,10 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if opts.Recordings, err = recorder.OpenDir(filepath.Join(a.cfg.text("data"), "recordings")); err != nil {
 		return err
 	}
+	opts.SIEM.Version, opts.SIEM.Logger = programVersion(), a.log
+	if opts.SIEM.Sinks, err = sinks(a.cfg, client); err != nil {
+		return err
+	}
 	if a.plugins, err = newPlugins(a, o.demo); err != nil {
 		return err
 	}
@@ -254,7 +259,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 // link is the address of a thing in the console, for alerts.
 func (a *app) link(kind, id string) string {
 	paths := map[string]string{"approval": "/approvals/", "record": "/ledger/", "tenant": "/tenants/", "session": "/sessions/", "playbook_run": "/playbooks/runs/",
-		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#", "finding": "/findings/", "access_campaign": "/access/reviews/"}
+		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#", "finding": "/findings/", "access_campaign": "/access/reviews/", "siem": "/siem#"}
 	p, ok := paths[kind]
 	if !ok {
 		return ""
@@ -498,6 +503,7 @@ func (a *app) mount(o openOptions) error {
 		}
 		return worst, err
 	})
+	a.siemMetrics()
 	a.handler = observe(a.log, a.metrics, mux)
 	return nil
 }

@@ -48,6 +48,12 @@ var settings = []setting{
 	{key: "notify_webhook_secret", doc: "key that signs them", secret: true},
 	{key: "notify_slack", doc: "Slack incoming webhook for alerts", secret: true, check: checkURL},
 	{key: "notify_pagerduty", doc: "PagerDuty Events v2 routing key for critical alerts", secret: true},
+	{key: "siem_file", doc: "file that the ledger and the alerts are appended to as OCSF, a line of JSON each"},
+	{key: "siem_syslog", doc: "tcp://host:port or tls://host:port of a syslog server that they go to", check: checkSyslog},
+	{key: "siem_syslog_ca", doc: "PEM file of who vouches for that server; default the system's"},
+	{key: "siem_http", doc: "https address that they are posted to", secret: true, check: checkURL},
+	{key: "siem_http_secret", doc: "key that signs them, at least 24 bytes", secret: true, check: checkSIEMSecret},
+	{key: "siem_http_token", doc: "bearer token sent with them", secret: true},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 
@@ -223,7 +229,7 @@ func loadConfig(path string, environ []string, flags map[string]string) (configu
 	if c.values["public_url"] == "" {
 		c.values["public_url"] = "http://" + c.values["listen"]
 	}
-	return c, errors.Join(errs...)
+	return c, errors.Join(append(errs, checkSIEM(c))...)
 }
 
 // print shows every value with its source; secrets are masked.

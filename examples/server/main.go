@@ -207,18 +207,23 @@ func checkConfig(problem error, stdout io.Writer) error {
 	return errProblems
 }
 
+// programVersion is the version of the module that this program was built from.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
 func printVersion(stdout io.Writer) error {
-	version, revision := "devel", ""
+	revision := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" && info.Main.Version != "(devel)" {
-			version = info.Main.Version
-		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				revision = " " + s.Value
 			}
 		}
 	}
-	_, err := fmt.Fprintf(stdout, "reeve server %s%s\n", version, revision)
+	_, err := fmt.Fprintf(stdout, "reeve server %s%s\n", programVersion(), revision)
 	return err
 }

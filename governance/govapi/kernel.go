@@ -379,7 +379,7 @@ func ledgers(a *API) {
 	log := k.Ledger()
 	tags := []string{"Ledger"}
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-list-records", Method: http.MethodGet, Path: "/ledger/records", Summary: "List records, newest first", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *govListRecords) (*body[List[GovRecord]], error) {
+		func(ctx context.Context, caller governance.Identity, in *govListRecords) (*body[List[GovRecord]], error) {
 			cur, err := ParseCursor(in.Cursor, 1)
 			if err != nil {
 				return nil, err
@@ -394,6 +394,9 @@ func ledgers(a *API) {
 			if err != nil {
 				return nil, err
 			}
+			if err := k.LogRead(ctx, caller, "records"); err != nil {
+				return nil, err
+			}
 			items := make([]GovRecord, len(rs))
 			for i, r := range rs {
 				items[i] = wireRecord(r)
@@ -401,7 +404,7 @@ func ledgers(a *API) {
 			return &body[List[GovRecord]]{NewList(items, nextCursor(items, in.Limit, func(r GovRecord) string { return r.ID }))}, nil
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-get-record", Method: http.MethodGet, Path: "/ledger/records/{id}", Summary: "Read a record", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *govRecordID) (*body[GovRecord], error) {
+		func(ctx context.Context, caller governance.Identity, in *govRecordID) (*body[GovRecord], error) {
 			id, err := parseUUID("path.id", in.ID)
 			if err != nil {
 				return nil, err
@@ -410,10 +413,13 @@ func ledgers(a *API) {
 			if err != nil {
 				return nil, ledgerError(err)
 			}
+			if err := k.LogRead(ctx, caller, "record"); err != nil {
+				return nil, err
+			}
 			return &body[GovRecord]{wireRecord(r)}, nil
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-prove-record", Method: http.MethodGet, Path: "/ledger/records/{id}/proof", Summary: "Prove that a record is in the log", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *govRecordID) (*body[GovProof], error) {
+		func(ctx context.Context, caller governance.Identity, in *govRecordID) (*body[GovProof], error) {
 			id, err := parseUUID("path.id", in.ID)
 			if err != nil {
 				return nil, err
@@ -421,6 +427,9 @@ func ledgers(a *API) {
 			p, err := log.Prove(ctx, id)
 			if err != nil {
 				return nil, ledgerError(err)
+			}
+			if err := k.LogRead(ctx, caller, "proof"); err != nil {
+				return nil, err
 			}
 			return &body[GovProof]{GovProof(p)}, nil
 		})
@@ -433,7 +442,10 @@ func ledgers(a *API) {
 			return &body[GovCheckpoint]{GovCheckpoint{c.Size, c.Note, log.VerifierKey()}}, nil
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-verify-ledger", Method: http.MethodPost, Path: "/ledger/verify", Summary: "Recompute the whole log and compare", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, _ *struct{}) (*body[GovVerification], error) {
+		func(ctx context.Context, caller governance.Identity, _ *struct{}) (*body[GovVerification], error) {
+			if err := k.LogRead(ctx, caller, "verification"); err != nil {
+				return nil, err
+			}
 			r, err := log.Verify(ctx)
 			if err != nil {
 				return nil, err

@@ -40,6 +40,7 @@ const table = `
 	session:end       x           -            -           -              x        -
 	session:read      x           x            x           -              x        -
 	session:start     x           -            -           -              x        -
+	siem:write        x           -            -           -              -        -
 	support:lookup    x           -            -           -              -        x
 	tenant:credit     x           -            -           -              x        -
 	tenant:export     x           -            -           -              -        -

@@ -40,6 +40,7 @@ func Permissions() []string {
 		"retention:read", "retention:run", "retention:write",
 		"runbook:read", "runbook:work",
 		"session:end", "session:read", "session:start",
+		"siem:write",
 		"support:lookup",
 		"tenant:credit", "tenant:export", "tenant:plan", "tenant:read", "tenant:restrict",
 		"user:read", "user:write",

@@ -238,7 +238,7 @@ func (k *Kernel) attemptTx(ctx context.Context, tx *Tx, row alertNoticeRow, noti
 	key := undeliveredAlert(row.Notifier)
 	switch {
 	case sent == nil:
-		return k.ResolveAlertTx(ctx, tx, key)
+		return k.reachedTx(ctx, tx, row.Notifier)
 	case row.State != string(NoticeDead) || !slices.ContainsFunc(notice.Alerts, func(a Alert) bool { return a.Key != key }):
 		return nil
 	}
@@ -246,6 +246,22 @@ func (k *Kernel) attemptTx(ctx context.Context, tx *Tx, row alertNoticeRow, noti
 	_, err := k.AlertTx(ctx, tx, Alert{Key: key, Severity: Critical, Title: "Alerts do not reach " + row.Notifier,
 		Body: fmt.Sprintf("The notifier refused an alert %d times.", row.Attempts), Links: []Link{{Title: a.Title, Kind: "alert", ID: a.ID.String()}}})
 	return err
+}
+
+// reachedTx closes the alert that a notifier is not reached, unless something that is
+// still open was never taken.
+func (k *Kernel) reachedTx(ctx context.Context, tx *Tx, notifier string) error {
+	open, err := tx.NewSelect().Model((*alertRow)(nil)).Where("open_key = ?", undeliveredAlert(notifier)).Exists(ctx)
+	if err != nil || !open {
+		return err
+	}
+	var lost int
+	err = tx.NewRaw(`SELECT COUNT(*) FROM gov_alert_notice n JOIN gov_alert_notice_item i ON i.notice = n.id JOIN gov_alert a ON a.id = i.alert
+		WHERE n.notifier = ? AND n.state = ? AND a.state <> ?`, notifier, NoticeDead, AlertResolved).Scan(ctx, &lost)
+	if err != nil || lost > 0 {
+		return err
+	}
+	return k.ResolveAlertTx(ctx, tx, undeliveredAlert(notifier))
 }
 
 func clip(s string, n int) string {
@@ -309,7 +325,7 @@ func (k *Kernel) notice(ctx context.Context, row alertNoticeRow) (n Notice, firs
 // outward is an alert as it may leave the server.
 func outward(a Alert) Alert {
 	a.Title, a.Body = alertroute.Redact(a.Title), alertroute.Redact(a.Body)
-	a.Key = alertroute.OutwardKey(a.Key)
+	a.Key, a.AckedBy = alertroute.OutwardKey(a.Key), alertroute.Redact(a.AckedBy)
 	links := make([]Link, len(a.Links))
 	for i, l := range a.Links {
 		links[i] = l

@@ -239,7 +239,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 // link is the address of a thing in the console, for alerts.
 func (a *app) link(kind, id string) string {
 	paths := map[string]string{"approval": "/approvals/", "record": "/ledger/", "tenant": "/tenants/", "session": "/sessions/", "playbook_run": "/playbooks/runs/",
-		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#"}
+		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts/", "policy": "/policies/"}
 	p, ok := paths[kind]
 	if !ok {
 		return ""

@@ -25,6 +25,7 @@ type desk struct {
 	got  []governance.Notice
 	fail error
 	hang chan struct{}
+	call func() // when it is called and hangs
 }
 
 func (d *desk) Name() string { return d.name }
@@ -35,6 +36,9 @@ func (d *desk) Notify(context.Context, governance.Alert) error {
 
 func (d *desk) Tell(ctx context.Context, n governance.Notice) error {
 	if d.hang != nil {
+		if d.call != nil {
+			d.call()
+		}
 		select {
 		case <-d.hang:
 		case <-ctx.Done():
@@ -115,6 +119,14 @@ func (w *ward) turn(t *testing.T, d time.Duration) {
 	t.Helper()
 	w.Advance(d)
 	require.NoError(t, w.Kernel.DeliverAlerts(t.Context()))
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		require.NoError(t, err)
+		return v
+	}
 }
 
 func (w *ward) routes(t *testing.T, doc string) {
@@ -359,10 +371,10 @@ func TestAlerts_Delivery(t *testing.T) {
 		id := w.raise(t, governance.Alert{Key: "x:1", Severity: governance.Critical, Title: "one"})
 		w.turn(t, 0)
 		require.Equal(t, []string{"raised: one"}, w.slack.take())
+		w.pager.refuse(nil)
 		require.NoError(t, w.Kernel.AckAlert(ctx, w.As("root"), id))
 		w.turn(t, 0)
 		require.Equal(t, []string{"acknowledged: one"}, w.slack.take())
-		w.pager.refuse(nil)
 		w.turn(t, 30*time.Second)
 		require.Empty(t, w.pager.take(), "an acknowledgement does not overtake the alert")
 		w.turn(t, 31*time.Second)
@@ -397,6 +409,14 @@ func TestAlerts_Delivery(t *testing.T) {
 		}
 		require.Contains(t, w.slack.take(), "raised: Alerts do not reach pager", "the others tell")
 		require.Empty(t, w.pager.take())
+		for _, d := range must(w.Kernel.AlertDeliveries(ctx, governance.DeliveryFilter{Limit: 200}))(t) {
+			if d.Notifier != "pager" {
+				continue
+			}
+			for _, id := range d.Alerts {
+				require.NotEqual(t, "alert.undelivered:pager", must(w.Kernel.Alert(ctx, id))(t).Key)
+			}
+		}
 		gs, err := w.Kernel.AlertGroups(ctx, governance.AlertFilter{})
 		require.NoError(t, err)
 		failing := 0

@@ -292,16 +292,20 @@ func (f *flush) silencedBy(a Alert) *StoredSilence {
 	return nil
 }
 
-// muted says why an alert is kept from the notifiers, and until when at most.
+// muted says why an alert is kept from the notifiers, and when to ask again.
 func (f *flush) muted(a Alert) (why string, until time.Time) {
 	if alertroute.Protected(a.Key) {
 		return "", time.Time{}
 	}
+	again := f.now.Add(f.route.Interval()) // what mutes it may end before its time
 	if s := f.silencedBy(a); s != nil {
-		return mutedBySilence(s.ID), s.Until
+		if s.Until.Before(again) {
+			again = s.Until
+		}
+		return mutedBySilence(s.ID), again
 	}
 	if a.Severity != Critical && len(f.critical) > 0 {
-		return "inhibited:" + f.critical[0].ID.String(), f.now.Add(f.route.Interval())
+		return "inhibited:" + f.critical[0].ID.String(), again
 	}
 	return "", time.Time{}
 }

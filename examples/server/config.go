@@ -46,7 +46,12 @@ var settings = []setting{
 	{key: "notify_webhook", doc: "https address that alerts are posted to as JSON", check: checkURL},
 	{key: "notify_webhook_secret", doc: "key that signs them", secret: true},
 	{key: "notify_slack", doc: "Slack incoming webhook for alerts", secret: true, check: checkURL},
-	{key: "notify_pagerduty", doc: "PagerDuty Events v2 routing key for critical alerts", secret: true},
+	{key: "notify_pagerduty", doc: "PagerDuty Events v2 routing key for alerts", secret: true},
+	{key: "notify_mail", doc: "host:port of the mail server that takes alerts; TLS from the start on 465, else by STARTTLS", check: checkRelay},
+	{key: "notify_mail_from", doc: "address that they come from", check: checkMailList},
+	{key: "notify_mail_to", doc: "addresses that they go to, comma-separated", check: checkMailList},
+	{key: "notify_mail_user", doc: "name to log in with; empty does not log in"},
+	{key: "notify_mail_password", doc: "password of that name", secret: true},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 

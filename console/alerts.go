@@ -267,7 +267,7 @@ func alertTitle(s string) string {
 // a kind it does not know.
 func linkPath(kind, id string) string {
 	at := map[string]string{
-		"approval": "/approvals/", "record": "/ledger/", "alert": "/alerts/", "tenant": "/tenants/", "session": "/sessions/",
+		"approval": "/approvals/", "record": "/ledger/", "alert": "/alerts/", "alert_routes": "/alerts/", "tenant": "/tenants/", "session": "/sessions/",
 		"playbook_run": "/playbooks/runs/", "runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "policy": "/policies/",
 	}[kind]
 	if at == "" || id == "" {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -182,7 +184,8 @@ func (k *Kernel) AckAlerts(ctx context.Context, id Identity, alerts ...uuid.UUID
 
 // CloseAlert resolves an alert by hand, for one whose cause does not say when it is
 // gone. An alert whose cause is still there is raised again by it. What
-// [alertroute.Protected] names is not closed by hand.
+// [alertroute.Protected] names is not closed by hand, but for a notifier that is not
+// there any more.
 func (k *Kernel) CloseAlert(ctx context.Context, id Identity, alert uuid.UUID, reason string) error {
 	if err := k.Authorize(ctx, id, "alert:ack", Target{}); err != nil {
 		return err
@@ -199,7 +202,9 @@ func (k *Kernel) CloseAlert(ctx context.Context, id Identity, alert uuid.UUID, r
 		if err != nil {
 			return fmt.Errorf("close alert %s: %w", alert, err)
 		}
-		if alertroute.Protected(row.Key) {
+		notifier, undelivered := strings.CutPrefix(row.Key, undeliveredAlert(""))
+		gone := undelivered && !slices.Contains(k.notifierNames(), notifier) // its cause will never say that it is over
+		if alertroute.Protected(row.Key) && !gone {
 			return fmt.Errorf("alert %s closes with its cause only: %w", alert, ErrConflict)
 		}
 		if err := k.ResolveAlertTx(ctx, tx, row.Key); err != nil {

@@ -227,6 +227,15 @@ func TestAlerts_Inhibition(t *testing.T) {
 		w.turn(t, 6*time.Minute)
 		require.ElementsMatch(t, []string{"resolved: down", "raised: slow"}, w.slack.take())
 
+		// By whichever route the critical alert goes.
+		w.routes(t, `{"receivers":[{"name":"night","notifiers":["pager"]}],"routes":[{"name":"worst","match":{"severities":["critical"]},"steps":[{"receiver":"night"}],"group_by":["key"]}]}`)
+		w.turn(t, time.Minute)
+		w.raise(t, governance.Alert{Key: "disk:1", Severity: governance.Critical, Title: "full"})
+		w.raise(t, governance.Alert{Key: "disk:2", Title: "filling"})
+		w.slack.take()
+		w.turn(t, 3*time.Second)
+		require.Empty(t, w.slack.take())
+
 		// A critical alert that is silenced itself takes no warning with it.
 		until := w.Now().Add(time.Hour)
 		_, err = w.Kernel.SilenceAlerts(t.Context(), w.As("root"), governance.Silence{Match: alertroute.Match{Keys: []string{"job:9"}, Severities: []string{"critical"}}, Reason: "maintenance", Until: until}, nil)
@@ -361,6 +370,10 @@ func TestAlerts_AckAndEscalation(t *testing.T) {
 		require.ErrorIs(t, w.Kernel.CloseAlert(t.Context(), w.As("root"), two, "again"), governance.ErrNotFound)
 		held := w.raise(t, governance.Alert{Key: "break-glass:1", Severity: governance.Critical, Title: "glass"})
 		require.ErrorIs(t, w.Kernel.CloseAlert(t.Context(), w.As("root"), held, "hide"), governance.ErrConflict)
+		there := w.raise(t, governance.Alert{Key: "alert.undelivered:pager", Severity: governance.Critical, Title: "pager"})
+		require.ErrorIs(t, w.Kernel.CloseAlert(t.Context(), w.As("root"), there, "hide"), governance.ErrConflict)
+		gone := w.raise(t, governance.Alert{Key: "alert.undelivered:fax", Severity: governance.Critical, Title: "fax"})
+		require.NoError(t, w.Kernel.CloseAlert(t.Context(), w.As("root"), gone, "the fax was given away"))
 	})
 }
 

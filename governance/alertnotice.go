@@ -121,7 +121,7 @@ func (k *Kernel) alertLoops() {
 	k.loops = append(k.loops, loop{name: "alerts", every: alertTurn, fn: func(ctx context.Context) error {
 		return errors.Join(k.planAlerts(ctx), k.flushAlerts(ctx), k.sendLost(ctx))
 	}, due: due(`SELECT 1 FROM (SELECT 0 AS at FROM gov_alert_change UNION ALL SELECT due_at AS at FROM gov_alert_group WHERE due_at > 0
-		UNION ALL SELECT next_at AS at FROM gov_alert_notice WHERE state = 'waiting' AND notifier NOT IN (?)) AS work WHERE at <= ?`, bun.In(append(k.notifierNames(), "")))})
+		UNION ALL SELECT next_at AS at FROM gov_alert_notice WHERE state = 'waiting' AND notifier NOT IN (?)) AS work WHERE at <= ?`, bun.List(append(k.notifierNames(), "")))})
 	for _, n := range k.opts.Notifiers {
 		k.loops = append(k.loops, loop{name: "alerts:" + n.Name(), every: alertTurn, fn: func(ctx context.Context) error { return k.sendNotices(ctx, n) },
 			due: due("SELECT 1 FROM gov_alert_notice WHERE state = 'waiting' AND notifier = ? AND next_at <= ?", n.Name())})
@@ -144,7 +144,7 @@ func (k *Kernel) sendNotices(ctx context.Context, n Notifier) error {
 
 // sendLost fails what is for a notifier that is not there any more.
 func (k *Kernel) sendLost(ctx context.Context) error {
-	return k.sendDue(ctx, nil, "notifier NOT IN (?)", bun.In(append(k.notifierNames(), "")))
+	return k.sendDue(ctx, nil, "notifier NOT IN (?)", bun.List(append(k.notifierNames(), "")))
 }
 
 func (k *Kernel) sendDue(ctx context.Context, n Notifier, where string, arg any) error {
@@ -301,7 +301,7 @@ func (k *Kernel) notice(ctx context.Context, row alertNoticeRow) (n Notice, firs
 		var before []alertNoticeRow
 		if !n.Kind.raises() {
 			err := db.NewSelect().Model(&before).Where("notifier = ? AND created_at <= ? AND id <> ?", row.Notifier, row.CreatedAt, row.ID).
-				Where("kind IN (?)", bun.In([]NoticeKind{NoticeRaised, NoticeRepeated, NoticeEscalated})).
+				Where("kind IN (?)", bun.List([]NoticeKind{NoticeRaised, NoticeRepeated, NoticeEscalated})).
 				Where("id IN (SELECT notice FROM gov_alert_notice_item WHERE alert = ?)", a.ID).Scan(ctx)
 			if err != nil {
 				return n, 0, err

@@ -38,11 +38,11 @@ func (k *Kernel) planAlerts(ctx context.Context) error {
 			return err
 		}
 		// Deleted first: what changes while this goes on leaves a row of its own.
-		if _, err := tx.NewDelete().Model((*alertChangeRow)(nil)).Where("id IN (?)", bun.In(ids)).Exec(ctx); err != nil {
+		if _, err := tx.NewDelete().Model((*alertChangeRow)(nil)).Where("id IN (?)", bun.List(ids)).Exec(ctx); err != nil {
 			return fmt.Errorf("changed alerts: %w", err)
 		}
 		var rows []alertRow
-		if err := tx.NewSelect().Model(&rows).Where("id IN (?)", bun.In(alerts)).Order("id").Scan(ctx); err != nil {
+		if err := tx.NewSelect().Model(&rows).Where("id IN (?)", bun.List(alerts)).Order("id").Scan(ctx); err != nil {
 			return fmt.Errorf("changed alerts: %w", err)
 		}
 		for _, r := range rows {
@@ -227,7 +227,7 @@ func (f *flush) load(ctx context.Context, tx *Tx) ([]alertEntryRow, []Alert, err
 		ids[i] = e.Alert
 	}
 	var rows []alertRow
-	if err := tx.NewSelect().Model(&rows).Where("id IN (?)", bun.In(ids)).Order("id").Scan(ctx); err != nil {
+	if err := tx.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Order("id").Scan(ctx); err != nil {
 		return nil, nil, err
 	}
 	byID := map[uuid.UUID]Alert{}
@@ -249,7 +249,7 @@ func (f *flush) load(ctx context.Context, tx *Tx) ([]alertEntryRow, []Alert, err
 		Severity string
 	}
 	err := tx.NewRaw(`SELECT i.alert, n.notifier, n.kind, i.severity FROM gov_alert_notice_item i JOIN gov_alert_notice n ON n.id = i.notice
-		WHERE i.alert IN (?) ORDER BY n.created_at, n.id`, bun.In(ids)).Scan(ctx, &told)
+		WHERE i.alert IN (?) ORDER BY n.created_at, n.id`, bun.List(ids)).Scan(ctx, &told)
 	if err != nil {
 		return nil, nil, err
 	}

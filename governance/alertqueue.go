@@ -67,7 +67,7 @@ func (k *Kernel) AlertGroups(ctx context.Context, f AlertFilter) ([]AlertGroup, 
 		ids[i] = a.ID
 	}
 	var entries []alertEntryRow
-	if err := k.db.Read().NewSelect().Model(&entries).Where("open AND alert IN (?)", bun.In(ids)).Scan(ctx); err != nil {
+	if err := k.db.Read().NewSelect().Model(&entries).Where("open AND alert IN (?)", bun.List(ids)).Scan(ctx); err != nil {
 		return nil, fmt.Errorf("alert groups: %w", err)
 	}
 	failing, err := k.failing(ctx, ids)
@@ -120,7 +120,7 @@ func (k *Kernel) failing(ctx context.Context, alerts []uuid.UUID) (map[uuid.UUID
 		N     int
 	}
 	err := k.db.Read().NewRaw(`SELECT i.alert, COUNT(*) AS n FROM gov_alert_notice_item i JOIN gov_alert_notice n ON n.id = i.notice
-		WHERE n.error <> '' AND n.state IN (?) AND i.alert IN (?) GROUP BY i.alert`, bun.In([]NoticeState{NoticeWaiting, NoticeDead}), bun.In(alerts)).Scan(ctx, &rows)
+		WHERE n.error <> '' AND n.state IN (?) AND i.alert IN (?) GROUP BY i.alert`, bun.List([]NoticeState{NoticeWaiting, NoticeDead}), bun.List(alerts)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, fmt.Errorf("alert groups: %w", err)
 	}
@@ -209,7 +209,7 @@ func (k *Kernel) AlertDeliveries(ctx context.Context, f DeliveryFilter) ([]Alert
 		}
 	}
 	var items []alertNoticeItemRow
-	if err := db.NewSelect().Model(&items).Where("notice IN (?)", bun.In(ids)).Order("alert").Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&items).Where("notice IN (?)", bun.List(ids)).Order("alert").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("alert deliveries: %w", err)
 	}
 	for _, it := range items {
@@ -217,7 +217,7 @@ func (k *Kernel) AlertDeliveries(ctx context.Context, f DeliveryFilter) ([]Alert
 		d.Alerts = append(d.Alerts, it.Alert)
 	}
 	var tries []alertAttemptRow
-	if err := db.NewSelect().Model(&tries).Where("notice IN (?)", bun.In(ids)).Order("n").Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&tries).Where("notice IN (?)", bun.List(ids)).Order("n").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("alert deliveries: %w", err)
 	}
 	for _, t := range tries {

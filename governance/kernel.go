@@ -84,6 +84,13 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	if o.LedgerKey == "" {
 		errs = append(errs, errors.New("governance: Options.LedgerKey is required"))
 	}
+	names := map[string]bool{"": true, "*": true}
+	for i, n := range o.Notifiers {
+		if names[n.Name()] {
+			errs = append(errs, fmt.Errorf("governance: Options.Notifiers[%d]: the name %q is taken or none", i, n.Name()))
+		}
+		names[n.Name()] = true
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func TestAlerts(t *testing.T) {
 	require.Len(t, items("/v1/alerts"), 1)
 
 	until := b.env.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-	code, doc, _, raw = b.call(t, "ana", http.MethodPost, "/v1/alert-silences", `{"match":{},"reason":"r","until":"`+until+`"}`)
+	code, _, _, raw = b.call(t, "ana", http.MethodPost, "/v1/alert-silences", `{"match":{},"reason":"r","until":"`+until+`"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, code, raw)
 	require.Contains(t, raw, `"keys"`)
 	code, doc, _, raw = b.call(t, "ana", http.MethodPost, "/v1/alert-silences", `{"match":{"keys":["lane:"]},"reason":"planned","until":"`+until+`"}`, "Idempotency-Key", "k1")

@@ -323,7 +323,7 @@ func alertStories() []Story {
 	acked := a
 	acked.ID, acked.State, acked.AckedBy, acked.AckedAt, acked.Severity, acked.NextAt, acked.Failing = uuid.New(), governance.AlertAcked, "user:dana", at.Add(2*time.Hour), governance.Warning, time.Time{}, 0
 	muted := a
-	muted.ID, muted.Severity, muted.Muted = uuid.New(), governance.Warning, "inhibited:"+a.ID.String()
+	muted.ID, muted.Severity, muted.Muted, muted.NextAt, muted.Failing = uuid.New(), governance.Warning, "inhibited:"+a.ID.String(), time.Time{}, 0
 	silenced := muted
 	silenced.ID, silenced.Muted, silenced.Title = uuid.New(), "silence:"+uuid.NewString(), strings.Repeat("A long title ", 20)
 	group := func(c *Ctx, as ...governance.QueuedAlert) alertPage {

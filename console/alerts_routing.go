@@ -232,7 +232,10 @@ func newAlertRoutesView(now governance.AlertRoutes, history []governance.AlertRo
 	last, _ := now.Route(alertroute.DefaultRoute)
 	for _, r := range append(rows, last) {
 		row := alertRouteRow{Name: r.Name, What: matchSays(r.Match, "every alert"), GoesOn: r.Continue, Default: r.Name == alertroute.DefaultRoute,
-			Groups: strings.Join(r.GroupBy, ", "), Timing: fmt.Sprintf("%s, then every %s, again after %s", FormatDuration(r.Wait("warning")), FormatDuration(r.Interval()), FormatDuration(r.Repeat()))}
+			Groups: strings.Join(r.GroupBy, ", "), Timing: fmt.Sprintf("after %s, then every %s, again after %s", FormatDuration(r.Wait("warning")), FormatDuration(r.Interval()), FormatDuration(r.Repeat()))}
+		if r.Wait("warning") == 0 {
+			row.Timing = strings.Replace(row.Timing, "after "+FormatDuration(0), "at once", 1)
+		}
 		if row.Default {
 			row.What = "what no route took"
 		}

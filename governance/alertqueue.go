@@ -87,7 +87,7 @@ func (k *Kernel) AlertGroups(ctx context.Context, f AlertFilter) ([]AlertGroup, 
 				continue
 			}
 			q.Muted, q.Step = e.Muted, e.Step
-			if next := e.Step + 1; a.State == AlertFiring && e.Told == string(AlertFiring) && next < q.Steps && a.Severity != Info {
+			if next := e.Step + 1; a.State == AlertFiring && e.Told == string(AlertFiring) && e.Muted == "" && next < q.Steps && a.Severity != Info {
 				q.NextAt = e.StepAt.Time().Add(routes[0].Steps[next].After.Duration)
 			}
 		}

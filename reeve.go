@@ -189,7 +189,7 @@ func (r *Reeve) playbook(opts *Options) (err error) {
 
 // Policies are the ones the parts ship with, for [governance.Kernel.InstallPolicies].
 func (r *Reeve) Policies() []governance.Policy {
-	var out []governance.Policy
+	out := governance.AlertPolicies("gov_approver")
 	if r.Retention != nil {
 		out = append(out, retention.Policies()...)
 	}

@@ -165,7 +165,7 @@ func TestConsole_doors(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		finn := b.as(t, "finn")
-		for _, path := range []string{"/approvals", "/approvals/x", "/alerts", "/ledger", "/ledger/x", "/tenants", "/tenants/acme", "/policies", "/policies/credit-daily"} {
+		for _, path := range []string{"/approvals", "/approvals/x", "/alerts", "/alerts/x", "/alerts/silences", "/alerts/silences/new", "/alerts/deliveries", "/alerts/routes", "/alerts/routes/edit", "/ledger", "/ledger/x", "/tenants", "/tenants/acme", "/policies", "/policies/credit-daily"} {
 			body := finn.get(path, http.StatusForbidden).body
 			require.NotContains(t, body, "Acme")
 			require.Contains(t, body, "You may not do this")
@@ -484,23 +484,6 @@ func policyBody(t *testing.T, b *bench) string {
 	raw, err := json.Marshal(vs[0].Policy)
 	require.NoError(t, err)
 	return string(raw)
-}
-
-func TestAlerts(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	a := b.hold(t)
-	dana := b.as(t, "dana")
-	page := dana.get("/alerts", 200).body
-	requireMarkup(t, page)
-	require.Contains(t, page, "Tenant credit waits for approval")
-	require.Contains(t, page, "/console/approvals/"+a.ID.String())
-	as, err := b.Kernel.Alerts(t.Context(), governance.AlertFilter{})
-	require.NoError(t, err)
-	b.as(t, "finn").post("/alerts/"+as[0].ID.String()+"/ack", 403)
-	dana.post("/alerts/"+as[0].ID.String()+"/ack", 303)
-	require.Contains(t, dana.get("/alerts", 200).body, "dana has it in hand")
-	dana.post("/alerts/"+as[0].ID.String()+"/ack", 404)
 }
 
 func TestActing(t *testing.T) {

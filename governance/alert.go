@@ -2,12 +2,17 @@ package governance
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/reevehq/reeve/governance/alertroute"
 )
 
 // Severity orders alerts.
@@ -57,7 +62,8 @@ type Alert struct {
 }
 
 // AlertTx raises an alert in tx's commit. A repeat of an open key is counted on the
-// open alert and sent to nobody again, unless it is more severe than before.
+// open alert and sent to nobody again, unless it is more severe than before. Title and
+// Body name what happened and never quote a payload: they leave the server.
 func (k *Kernel) AlertTx(ctx context.Context, tx *Tx, a Alert) (uuid.UUID, error) {
 	if a.Key == "" || a.Title == "" {
 		return uuid.Nil, Invalid("alert", "key and title are required")
@@ -98,14 +104,7 @@ func (k *Kernel) AlertTx(ctx context.Context, tx *Tx, a Alert) (uuid.UUID, error
 		}
 	}
 	if got.Times == 1 || worse {
-		for _, n := range k.opts.Notifiers {
-			d := &alertDeliveryRow{Alert: got.ID, Notifier: n.Name(), State: "waiting", NextAt: now}
-			_, err := tx.NewInsert().Model(d).On("CONFLICT (alert, notifier) DO UPDATE").
-				Set("state = EXCLUDED.state").Set("next_at = EXCLUDED.next_at").Set("attempts = 0").Exec(ctx)
-			if err != nil {
-				return uuid.Nil, fmt.Errorf("alert %s: %w", a.Key, err)
-			}
-		}
+		return got.ID, k.alertChangedTx(ctx, tx, got.ID)
 	}
 	return got.ID, nil
 }
@@ -120,32 +119,113 @@ func rank(s Severity) int {
 	return 0
 }
 
-// ResolveAlertTx closes the open alert of a key, if there is one.
-func (k *Kernel) ResolveAlertTx(ctx context.Context, tx *Tx, key string) error {
-	_, err := tx.ExecContext(ctx, "UPDATE gov_alert SET state = ?, open_key = NULL, last_at = ? WHERE open_key = ?", AlertResolved, atMicros(k.Now()), key)
-	if err != nil {
-		return fmt.Errorf("resolve alert %s: %w", key, err)
+// alertChangedTx leaves word for the dispatcher in tx's commit.
+func (k *Kernel) alertChangedTx(ctx context.Context, tx *Tx, alert uuid.UUID) error {
+	row := &alertChangeRow{ID: uuid.Must(uuid.NewV7()), Alert: alert, At: atMicros(k.Now())}
+	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+		return fmt.Errorf("alert %s: %w", alert, err)
 	}
 	return nil
 }
 
-// AckAlert says that somebody has it in hand.
+// ResolveAlertTx closes the open alert of a key, if there is one.
+func (k *Kernel) ResolveAlertTx(ctx context.Context, tx *Tx, key string) error {
+	var ids []uuid.UUID
+	err := tx.NewRaw("UPDATE gov_alert SET state = ?, open_key = NULL, last_at = ? WHERE open_key = ? RETURNING id", AlertResolved, atMicros(k.Now()), key).Scan(ctx, &ids)
+	if err != nil {
+		return fmt.Errorf("resolve alert %s: %w", key, err)
+	}
+	for _, id := range ids {
+		if err := k.alertChangedTx(ctx, tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AckAlert says that somebody has it in hand: it is neither repeated nor escalated, and
+// whoever was told of it is told that.
 func (k *Kernel) AckAlert(ctx context.Context, id Identity, alert uuid.UUID) error {
+	n, err := k.AckAlerts(ctx, id, alert)
+	if err == nil && n == 0 {
+		return fmt.Errorf("alert %s is not firing: %w", alert, ErrNotFound)
+	}
+	return err
+}
+
+// AckAlerts is AckAlert of several at once; n is how many of them were firing.
+func (k *Kernel) AckAlerts(ctx context.Context, id Identity, alerts ...uuid.UUID) (n int, err error) {
+	if err := k.Authorize(ctx, id, "alert:ack", Target{}); err != nil {
+		return 0, err
+	}
+	err = k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		n = 0
+		for _, alert := range alerts {
+			res, err := tx.ExecContext(ctx, "UPDATE gov_alert SET state = ?, acked_by = ?, acked_at = ? WHERE id = ? AND state = ?",
+				AlertAcked, id.Actor.ID, atMicros(k.Now()), alert, AlertFiring)
+			if err != nil {
+				return fmt.Errorf("acknowledge alert %s: %w", alert, err)
+			}
+			if hit, _ := res.RowsAffected(); hit == 0 {
+				continue
+			}
+			n++
+			if err := k.alertChangedTx(ctx, tx, alert); err != nil {
+				return err
+			}
+			if _, err := k.RecordTx(ctx, tx, id, Record{Action: "alert.ack", Resource: RefTo("alert", alert)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// CloseAlert resolves an alert by hand, for one whose cause does not say when it is
+// gone. An alert whose cause is still there is raised again by it. What
+// [alertroute.Protected] names is not closed by hand, but for a notifier that is not
+// there any more.
+func (k *Kernel) CloseAlert(ctx context.Context, id Identity, alert uuid.UUID, reason string) error {
 	if err := k.Authorize(ctx, id, "alert:ack", Target{}); err != nil {
 		return err
 	}
+	if reason == "" || len(reason) > 500 {
+		return Invalid("reason", "is required, at most 500 bytes")
+	}
 	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-		res, err := tx.ExecContext(ctx, "UPDATE gov_alert SET state = ?, acked_by = ?, acked_at = ? WHERE id = ? AND state = ?",
-			AlertAcked, id.Actor.ID, atMicros(k.Now()), alert, AlertFiring)
+		var row alertRow
+		err := tx.NewSelect().Model(&row).Where("id = ? AND state <> ?", alert, AlertResolved).Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("alert %s is not open: %w", alert, ErrNotFound)
+		}
 		if err != nil {
-			return fmt.Errorf("acknowledge alert %s: %w", alert, err)
+			return fmt.Errorf("close alert %s: %w", alert, err)
 		}
-		if n, _ := res.RowsAffected(); n == 0 {
-			return fmt.Errorf("alert %s is not firing: %w", alert, ErrNotFound)
+		notifier, undelivered := strings.CutPrefix(row.Key, undeliveredAlert(""))
+		gone := undelivered && !slices.Contains(k.notifierNames(), notifier) // its cause will never say that it is over
+		if alertroute.Protected(row.Key) && !gone {
+			return fmt.Errorf("alert %s closes with its cause only: %w", alert, ErrConflict)
 		}
-		_, err = k.RecordTx(ctx, tx, id, Record{Action: "alert.ack", Resource: RefTo("alert", alert)})
+		if err := k.ResolveAlertTx(ctx, tx, row.Key); err != nil {
+			return err
+		}
+		_, err = k.RecordTx(ctx, tx, id, Record{Action: "alert.close", Resource: RefTo("alert", alert), Reason: reason})
 		return err
 	})
+}
+
+// Alert gives one alert.
+func (k *Kernel) Alert(ctx context.Context, id uuid.UUID) (Alert, error) {
+	var row alertRow
+	err := k.db.Read().NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Alert{}, fmt.Errorf("alert %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Alert{}, fmt.Errorf("alert %s: %w", id, err)
+	}
+	return row.alert()
 }
 
 // AlertFilter selects alerts; the zero value lists the open ones.
@@ -199,65 +279,14 @@ func (r alertRow) alert() (Alert, error) {
 	return a, nil
 }
 
-const (
-	notifyDeadline = 10 * time.Second
-	notifyTries    = 8
-)
-
-// deliverAlerts sends what is due. An alert that a notifier would not take after
-// eight tries over about two hours is itself an alert.
-func (k *Kernel) deliverAlerts(ctx context.Context) error {
-	var due []alertDeliveryRow
-	err := k.db.Read().NewSelect().Model(&due).Where("state = 'waiting' AND next_at <= ?", atMicros(k.Now())).Order("next_at").Limit(50).Scan(ctx)
-	if err != nil {
-		return fmt.Errorf("due alerts: %w", err)
-	}
-	notifiers := map[string]Notifier{}
-	for _, n := range k.opts.Notifiers {
-		notifiers[n.Name()] = n
-	}
-	var errs []error
-	for _, d := range due {
-		errs = append(errs, k.deliverAlert(ctx, d, notifiers[d.Notifier]))
-	}
-	return errors.Join(errs...)
-}
-
-func (k *Kernel) deliverAlert(ctx context.Context, d alertDeliveryRow, n Notifier) error {
-	var row alertRow
-	if err := k.db.Read().NewSelect().Model(&row).Where("id = ?", d.Alert).Scan(ctx); err != nil {
-		return fmt.Errorf("alert %s: %w", d.Alert, err)
-	}
-	a, err := row.alert()
-	if err != nil {
-		return err
-	}
-	sent := errors.New("no such notifier is configured")
-	if n != nil {
-		call, cancel := context.WithTimeout(ctx, notifyDeadline)
-		sent = n.Notify(call, a)
-		cancel()
-	}
-	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-		d.Attempts++
-		d.State, d.Error = "sent", ""
-		if sent != nil {
-			d.State, d.Error = "waiting", sent.Error()
-			d.NextAt = atMicros(k.Now().Add(time.Duration(30<<min(d.Attempts, 8)) * time.Second))
-			if d.Attempts >= notifyTries {
-				d.State = "dead"
-			}
+// facts are what routing knows of the alert.
+func (a Alert) facts() alertroute.Facts {
+	f := alertroute.Facts{Key: a.Key, Severity: string(a.Severity), Tenant: string(a.Tenant)}
+	for _, l := range a.Links {
+		if l.Kind == "policy" {
+			f.Policy = l.ID
+			break
 		}
-		if _, err := tx.NewUpdate().Model(&d).WherePK().Exec(ctx); err != nil {
-			return fmt.Errorf("alert %s to %s: %w", d.Alert, d.Notifier, err)
-		}
-		if d.State != "dead" || row.Key == "alert.undelivered:"+d.Notifier {
-			return nil
-		}
-		_, err := k.AlertTx(ctx, tx, Alert{
-			Key: "alert.undelivered:" + d.Notifier, Severity: Critical, Title: "Alerts do not reach " + d.Notifier,
-			Body: "The notifier refused an alert " + fmt.Sprint(notifyTries) + " times.", Links: []Link{{Title: a.Title, Kind: "alert", ID: a.ID.String()}},
-		})
-		return err
-	})
+	}
+	return f
 }

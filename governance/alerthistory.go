@@ -3,22 +3,23 @@ package governance
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
-	"github.com/uptrace/bun"
 )
 
 // AlertHistory is an alert with who was told of it.
 type AlertHistory struct {
 	Alert
-	Deliveries []AlertDelivery `json:"deliveries"`
+	Told []AlertTold `json:"told"`
 }
 
-// AlertDelivery is one notifier's part in an alert.
-type AlertDelivery struct {
-	Notifier string `json:"notifier"`
-	State    string `json:"state"` // waiting, sent, dead
-	Attempts int    `json:"attempts"`
+// AlertTold is one message about an alert to one notifier.
+type AlertTold struct {
+	Notifier string      `json:"notifier"`
+	Kind     NoticeKind  `json:"kind"`
+	State    NoticeState `json:"state"`
+	Attempts int         `json:"attempts"`
 }
 
 // AlertsAbout lists every alert, open or resolved, whose key ends in the id of the
@@ -29,26 +30,18 @@ func (k *Kernel) AlertsAbout(ctx context.Context, id uuid.UUID) ([]AlertHistory,
 		return nil, fmt.Errorf("alerts about %s: %w", id, err)
 	}
 	out := make([]AlertHistory, len(rows))
-	ids := make([]uuid.UUID, len(rows))
 	for i, r := range rows {
 		a, err := r.alert()
 		if err != nil {
 			return nil, err
 		}
-		out[i], ids[i] = AlertHistory{a, []AlertDelivery{}}, r.ID
-	}
-	if len(ids) == 0 {
-		return out, nil
-	}
-	var ds []alertDeliveryRow
-	if err := k.db.Read().NewSelect().Model(&ds).Where("alert IN (?)", bun.List(ids)).Order("alert", "notifier").Scan(ctx); err != nil {
-		return nil, fmt.Errorf("deliveries of alerts about %s: %w", id, err)
-	}
-	for i := range out {
-		for _, d := range ds {
-			if d.Alert == out[i].ID {
-				out[i].Deliveries = append(out[i].Deliveries, AlertDelivery{d.Notifier, d.State, d.Attempts})
-			}
+		out[i] = AlertHistory{a, []AlertTold{}}
+		ds, err := k.AlertDeliveries(ctx, DeliveryFilter{Alert: r.ID, Limit: 200})
+		if err != nil {
+			return nil, fmt.Errorf("deliveries of alerts about %s: %w", id, err)
+		}
+		for _, d := range slices.Backward(ds) {
+			out[i].Told = append(out[i].Told, AlertTold{d.Notifier, d.Kind, d.State, len(d.Attempts)})
 		}
 	}
 	return out, nil

@@ -12,8 +12,8 @@
 // [*DeniedError], [*ApprovalRequiredError].
 // Tables: gov_action, gov_vote, gov_policy, gov_budget, gov_reservation,
 // gov_tenant, gov_tenant_key, gov_entitlement, gov_restriction, gov_alert,
-// gov_alert_delivery, gov_setting; and those of packages ledger, outbox, lease
-// and schedule. Money is integer minor units, time is UTC.
+// gov_setting; and those of packages ledger, outbox, lease, schedule and
+// alertroute. gov_alert_delivery is of before there were routes. Money is integer minor units, time is UTC.
 //
 // A [Kernel] is safe for concurrent use.
 package governance

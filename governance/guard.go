@@ -582,6 +582,11 @@ func (k *Kernel) hold(ctx context.Context, tx *Tx, c *call) (Outcome, error, err
 	if c.identity.SessionID != "" {
 		links = append(links, Link{Title: "Session", Kind: "session", ID: c.identity.SessionID})
 	}
+	for _, h := range c.decision.Policies {
+		if h.Effect == Hold && h.Mode == Enforce {
+			links = append(links, Link{Title: "Policy", Kind: "policy", ID: h.Policy})
+		}
+	}
 	_, err = k.AlertTx(ctx, tx, Alert{
 		Key: approvalAlert(c.id), Severity: Warning, Title: c.def.name + " waits for approval", Body: strings.Join(why, "\n"), Tenant: c.tenant, Links: links,
 	})

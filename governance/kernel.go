@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/reevehq/reeve/governance/alertroute"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/lease"
 	"github.com/reevehq/reeve/governance/ledger"
@@ -67,6 +68,7 @@ type loop struct {
 	name  string
 	every time.Duration
 	fn    func(context.Context) error
+	due   func(context.Context) (bool, error) // nil: always; spares the lease when there is nothing to do
 }
 
 // New makes a Kernel on db, whose schema must be current; see [Schemas] and
@@ -85,6 +87,13 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	if o.LedgerKey == "" {
 		errs = append(errs, errors.New("governance: Options.LedgerKey is required"))
+	}
+	names := map[string]bool{"": true, "*": true}
+	for i, n := range o.Notifiers {
+		if names[n.Name()] {
+			errs = append(errs, fmt.Errorf("governance: Options.Notifiers[%d]: the name %q is taken or none", i, n.Name()))
+		}
+		names[n.Name()] = true
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -105,11 +114,11 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	k.log = log
 	k.relay = outbox.New(db, &outbox.Options{Logger: o.Logger})
-	if err := k.Register(putPolicy(k)); err != nil {
+	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k)); err != nil {
 		return nil, err
 	}
 	k.Background("approvals", time.Second, k.sweepApprovals)
-	k.Background("alerts", 2*time.Second, k.deliverAlerts)
+	k.alertLoops()
 	k.Background("reviews", time.Minute, k.sweepReviews)
 	k.Background("policies", 5*time.Minute, k.CheckReach)
 	return k, nil
@@ -121,7 +130,7 @@ func Schemas() []govdb.Schema {
 	if err != nil {
 		return nil // the embedded folder is there by construction; Migrate names a schema without files
 	}
-	return []govdb.Schema{lease.Schema(), schedule.Schema(), ledger.Schema(), outbox.Schema(), {Name: "governance", FS: sub}}
+	return []govdb.Schema{lease.Schema(), schedule.Schema(), ledger.Schema(), outbox.Schema(), {Name: "governance", FS: sub}, alertroute.Schema()}
 }
 
 // DB is the database the kernel writes to.
@@ -177,7 +186,7 @@ func (k *Kernel) Subscribe(name string, fn func(ctx context.Context, tx *Tx, evs
 func (k *Kernel) Background(name string, every time.Duration, fn func(ctx context.Context) error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.loops = append(k.loops, loop{name, every, fn})
+	k.loops = append(k.loops, loop{name: name, every: every, fn: fn})
 }
 
 // Run does the background work until ctx ends: seals the ledger, relays events,
@@ -228,6 +237,11 @@ func (k *Kernel) leased(ctx context.Context, l loop) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if l.due != nil {
+		if due, err := l.due(ctx); err != nil || !due {
+			return err
+		}
+	}
 	ttl := max(4*l.every, 30*time.Second)
 	held, ok, err := lease.Acquire(ctx, k.db, "loop:"+l.name, k.owner, ttl)
 	if err != nil || !ok {

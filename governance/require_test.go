@@ -27,7 +27,7 @@ type deskWorld struct {
 	broken bool
 }
 
-func desk(t *testing.T, policies func(p governance.Policy) []governance.Policy, fn func(t *testing.T, w *deskWorld)) {
+func counter(t *testing.T, policies func(p governance.Policy) []governance.Policy, fn func(t *testing.T, w *deskWorld)) {
 	t.Helper()
 	rules, err := celrules.New(nil)
 	require.NoError(t, err)
@@ -93,7 +93,7 @@ func wantDenied(t *testing.T, err error, why string) {
 
 func TestLimit_AttemptsCountWhatFailed(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require = nil
 		p.Limits = []governance.Limit{{Unit: governance.UnitCount, Max: 3, Window: hours(1), By: governance.ByActor, Count: governance.CountAttempts}}
 		return []governance.Policy{p}
@@ -121,7 +121,7 @@ func TestLimit_AttemptsCountWhatFailed(t *testing.T) {
 
 func TestLimit_PostedLeavesOutWhatWaits(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		hold := p
 		hold.Require = &governance.Require{AllOf: []governance.Quorum{{Group: "approver", Approvals: 1}}, DecideWithin: hours(1), ExecuteWithin: hours(1)}
 		posted := p
@@ -141,7 +141,7 @@ func TestLimit_PostedLeavesOutWhatWaits(t *testing.T) {
 
 func TestRequire_AnyOfDenyExcludeWhere(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AnyOf = []governance.Quorum{{Group: "approver", Approvals: 2}, {Group: "security", Approvals: 1, Where: `actor.roles.exists(r, r == "security") && action.measures["EUR.cent"] < 100`}}
 		p.Require.Deny = 2
 		p.Require.Exclude = []governance.GroupID{"chief"}
@@ -208,7 +208,7 @@ func TestPolicy_RefusesOpenRequirements(t *testing.T) {
 
 func TestDelegation_MovesAndNeverWidens(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 2}}
 		return []governance.Policy{p}
 	}, func(t *testing.T, w *deskWorld) {
@@ -262,7 +262,7 @@ func TestDelegation_MovesAndNeverWidens(t *testing.T) {
 
 func TestEscalation_OpensToOneMoreGroup(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 1}}
 		p.Require.Escalate = &governance.Escalation{After: hours(2), To: "chief"}
 		return []governance.Policy{p}
@@ -290,7 +290,7 @@ func TestEscalation_OpensToOneMoreGroup(t *testing.T) {
 
 func TestPolicy_ReachIsCheckedWhenPeopleLeave(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 1}, {Group: "security", Approvals: 1}}
 		return []governance.Policy{p}
 	}, func(t *testing.T, w *deskWorld) {
@@ -314,7 +314,7 @@ func TestPolicy_ReachIsCheckedWhenPeopleLeave(t *testing.T) {
 
 func TestBreakGlass(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 1}}
 		p.Require.BreakGlass = &governance.BreakGlass{Group: "chief", Max: 2, Window: hours(24), ReviewWithin: hours(4)}
 		return []governance.Policy{p}
@@ -383,7 +383,7 @@ func TestBreakGlass(t *testing.T) {
 
 func TestExecute_FailedIsTriedAgainInsideItsClock(t *testing.T) {
 	t.Parallel()
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Require.AllOf = []governance.Quorum{{Group: "approver", Approvals: 1}}
 		p.ReviewAfter, p.Notify = hours(8), governance.Warning
 		return []governance.Policy{p}
@@ -437,7 +437,7 @@ func TestBackTest_AgreesWithShadow(t *testing.T) {
 		p.Limits = []governance.Limit{{Unit: "EUR.cent", Max: 100, Window: hours(24), By: governance.ByActor}, {Unit: governance.UnitCount, Max: 12, Window: hours(6), By: governance.ByTenant}}
 		return p
 	}
-	desk(t, func(p governance.Policy) []governance.Policy {
+	counter(t, func(p governance.Policy) []governance.Policy {
 		p.Mode = governance.Shadow
 		return []governance.Policy{document(p)}
 	}, func(t *testing.T, w *deskWorld) {

@@ -210,33 +210,3 @@ type restrictionRow struct {
 	PlacedAt govdb.Micros `bun:"placed_at"`
 	Version  int64        `bun:"version"`
 }
-
-type alertRow struct {
-	bun.BaseModel `bun:"table:gov_alert"`
-
-	ID       uuid.UUID    `bun:"id,pk"`
-	Key      string       `bun:"key"`
-	OpenKey  *string      `bun:"open_key"`
-	Severity string       `bun:"severity"`
-	Title    string       `bun:"title"`
-	Body     string       `bun:"body"`
-	Tenant   string       `bun:"tenant"`
-	Links    string       `bun:"links"`
-	State    string       `bun:"state"`
-	Times    int64        `bun:"times"`
-	FirstAt  govdb.Micros `bun:"first_at"`
-	LastAt   govdb.Micros `bun:"last_at"`
-	AckedBy  string       `bun:"acked_by"`
-	AckedAt  govdb.Micros `bun:"acked_at"`
-}
-
-type alertDeliveryRow struct {
-	bun.BaseModel `bun:"table:gov_alert_delivery"`
-
-	Alert    uuid.UUID    `bun:"alert,pk"`
-	Notifier string       `bun:"notifier,pk"`
-	State    string       `bun:"state"`
-	Attempts int          `bun:"attempts"`
-	NextAt   govdb.Micros `bun:"next_at"`
-	Error    string       `bun:"error"`
-}

@@ -24,7 +24,6 @@ import (
 	"github.com/reevehq/reeve/examples/server/product"
 	"github.com/reevehq/reeve/examples/server/product/productapi"
 	"github.com/reevehq/reeve/governance"
-	"github.com/reevehq/reeve/governance/alerting"
 	"github.com/reevehq/reeve/governance/celrules"
 	"github.com/reevehq/reeve/governance/govapi"
 	"github.com/reevehq/reeve/governance/govauth"
@@ -187,11 +186,11 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if err != nil {
 		return err
 	}
-	client, err := a.outgoing(o)
+	client, allow, err := a.outgoing(o)
 	if err != nil {
 		return err
 	}
-	notifiers, err := a.notifiers(client)
+	notifiers, err := a.notifiers(client, allow)
 	if err != nil {
 		return err
 	}
@@ -259,7 +258,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 // link is the address of a thing in the console, for alerts.
 func (a *app) link(kind, id string) string {
 	paths := map[string]string{"approval": "/approvals/", "record": "/ledger/", "tenant": "/tenants/", "session": "/sessions/", "playbook_run": "/playbooks/runs/",
-		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts#", "finding": "/findings/", "access_campaign": "/access/reviews/", "siem": "/siem#"}
+		"runbook": "/runbooks/", "retention_plan": "/retention/plans/", "delivery": "/deliveries/", "alert": "/alerts/", "finding": "/findings/", "access_campaign": "/access/reviews/", "siem": "/siem#", "policy": "/policies/", "review": "/reviews/"}
 	p, ok := paths[kind]
 	if !ok {
 		return ""
@@ -267,11 +266,11 @@ func (a *app) link(kind, id string) string {
 	return a.cfg.text("public_url") + "/console" + p + url.PathEscape(id)
 }
 
-// outgoing is the one client that calls the world.
-func (a *app) outgoing(o openOptions) (*http.Client, error) {
+// outgoing is the one client that calls the world, and the exceptions to its guard.
+func (a *app) outgoing(o openOptions) (*http.Client, []outgoing.Allowed, error) {
 	prefixes, ports, err := parseAllow(a.cfg.text("allow_outgoing"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var allow []outgoing.Allowed
 	for i, p := range prefixes {
@@ -280,30 +279,7 @@ func (a *app) outgoing(o openOptions) (*http.Client, error) {
 	if o.demo { // its receiver and vendors listen on this machine
 		allow = append(allow, outgoing.Loopback()...)
 	}
-	return outgoing.New(&outgoing.Options{Allow: allow}), nil
-}
-
-func (a *app) notifiers(client *http.Client) ([]governance.Notifier, error) {
-	var out []governance.Notifier
-	var errs []error
-	add := func(n governance.Notifier, err error) {
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		out = append(out, n)
-	}
-	o := &alerting.Options{Client: client}
-	if v := a.cfg.text("notify_webhook"); v != "" {
-		add(alerting.NewWebhook(v, []byte(a.cfg.text("notify_webhook_secret")), o))
-	}
-	if v := a.cfg.text("notify_slack"); v != "" {
-		add(alerting.NewSlack(v, o))
-	}
-	if v := a.cfg.text("notify_pagerduty"); v != "" {
-		add(alerting.NewPagerDuty(v, a.cfg.text("public_url"), "", o))
-	}
-	return out, errors.Join(errs...)
+	return outgoing.New(&outgoing.Options{Allow: allow}), allow, nil
 }
 
 // planFact tells analytics of a plan change in the commit that makes it, on the

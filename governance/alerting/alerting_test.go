@@ -99,8 +99,8 @@ func TestNotify_HTTP(t *testing.T) {
 		Links       []struct{ Href string }
 	}
 	require.NoError(t, json.Unmarshal(bodies[2], &pager))
-	require.Equal(t, []string{"routing-key-42", "trigger", alert().ID.String(), "critical", "reeve.example"},
-		[]string{pager.RoutingKey, pager.EventAction, pager.DedupKey, pager.Payload.Severity, pager.Payload.Source})
+	require.Equal(t, []string{"routing-key-42", "trigger", "critical", "reeve.example"},
+		[]string{pager.RoutingKey, pager.EventAction, pager.Payload.Severity, pager.Payload.Source})
 	require.Len(t, pager.Links, 1)
 
 	// A long alert stays within what PagerDuty takes, and is cut between characters.

@@ -13,6 +13,7 @@ import (
 	"net/mail"
 	"net/smtp"
 	"net/textproto"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ type SMTP struct {
 	dialer *net.Dialer
 }
 
-var _ governance.Notifier = (*SMTP)(nil)
+var _ governance.NoticeNotifier = (*SMTP)(nil)
 
 // NewSMTP makes an SMTP.
 func NewSMTP(opts SMTPOptions) (*SMTP, error) {
@@ -84,9 +85,15 @@ func (s *SMTP) Name() string { return s.opts.Name }
 
 // Notify implements governance.Notifier.
 func (s *SMTP) Notify(ctx context.Context, a governance.Alert) error {
+	return s.Tell(ctx, raised(a))
+}
+
+// Tell implements governance.NoticeNotifier: one mail for the group, and what is told
+// of it later stands below the first in a reader's list.
+func (s *SMTP) Tell(ctx context.Context, n governance.Notice) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := s.send(ctx, s.message(a)); err != nil {
+	if err := s.send(ctx, s.message(n)); err != nil {
 		return fmt.Errorf("%s: %w", s.opts.Name, smtpError(err))
 	}
 	return nil
@@ -166,7 +173,7 @@ func (s *SMTP) deliver(c *smtp.Client, message []byte) error {
 
 // message is the mail as it is sent. Nothing of the alert gets into the header but
 // its encoded title.
-func (s *SMTP) message(a governance.Alert) []byte {
+func (s *SMTP) message(n governance.Notice) []byte {
 	var b bytes.Buffer
 	_, host, _ := strings.Cut(s.opts.From, "@")
 	title := strings.Map(func(r rune) rune {
@@ -174,27 +181,47 @@ func (s *SMTP) message(a governance.Alert) []byte {
 			return ' '
 		}
 		return r
-	}, cut(a.Title, 300))
+	}, cut(headline(n), 300))
+	word := string(worst(n))
+	if n.Kind != governance.NoticeRaised {
+		word = string(n.Kind)
+	}
 	header := [][2]string{
 		{"From", s.opts.From}, {"To", strings.Join(s.opts.To, ", ")},
-		{"Subject", mime.QEncoding.Encode("utf-8", "["+string(a.Severity)+"] "+title)},
-		{"Date", s.opts.Now().UTC().Format(time.RFC1123Z)}, {"Message-ID", "<" + a.ID.String() + "@" + host + ">"},
+		{"Subject", mime.QEncoding.Encode("utf-8", "["+word+"] "+title)},
+		{"Date", s.opts.Now().UTC().Format(time.RFC1123Z)}, {"Message-ID", "<" + n.ID.String() + "@" + host + ">"},
 		{"MIME-Version", "1.0"}, {"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "quoted-printable"},
 		{"Auto-Submitted", "auto-generated"},
+	}
+	if groupID.MatchString(n.Group) {
+		header = append(header, [2]string{"References", "<group-" + n.Group + "@" + host + ">"})
 	}
 	for _, h := range header {
 		b.WriteString(h[0] + ": " + h[1] + "\r\n")
 	}
 	b.WriteString("\r\n")
-	text := a.Title + "\n\n" + a.Body + "\n"
-	if a.Tenant != "" {
-		text += "\nTenant: " + string(a.Tenant) + "\n"
-	}
-	for _, l := range absolute(a.Links) {
-		text += "\n" + l.Title + ": " + l.URL + "\n"
+	var parts []string
+	for i, a := range n.Alerts {
+		if i == 50 {
+			parts = append(parts, fmt.Sprintf("and %d more\n", len(n.Alerts)-i))
+			break
+		}
+		text := a.Title + "\n"
+		if d := detail(n, a); d != "" {
+			text += "\n" + cut(d, 8000) + "\n"
+		}
+		if a.Tenant != "" {
+			text += "\nTenant: " + string(a.Tenant) + "\n"
+		}
+		for _, l := range absolute(a.Links) {
+			text += "\n" + l.Title + ": " + l.URL + "\n"
+		}
+		parts = append(parts, text)
 	}
 	w := quotedprintable.NewWriter(&b)
-	_, _ = w.Write([]byte(strings.ReplaceAll(text, "\n", "\r\n"))) // into memory: it cannot fail
+	_, _ = w.Write([]byte(strings.ReplaceAll(strings.Join(parts, "\n--\n\n"), "\n", "\r\n"))) // into memory: it cannot fail
 	_ = w.Close()
 	return b.Bytes()
 }
+
+var groupID = regexp.MustCompile(`^[0-9a-f]{8,64}$`)

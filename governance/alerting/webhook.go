@@ -10,19 +10,21 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/reevehq/reeve/governance"
 )
 
 // Webhook posts alerts as JSON, signed after Standard Webhooks: the header
 // webhook-signature is "v1," and the base64 HMAC-SHA256 of id, timestamp and body
-// joined by dots, webhook-id is the alert's id.
+// joined by dots.
 type Webhook struct {
 	opts   Options
 	url    string
 	secret []byte
 }
 
-var _ governance.Notifier = (*Webhook)(nil)
+var _ governance.NoticeNotifier = (*Webhook)(nil)
 
 // NewWebhook makes a Webhook. The secret has at least 24 bytes.
 func NewWebhook(address string, secret []byte, opts *Options) (*Webhook, error) {
@@ -38,7 +40,7 @@ func NewWebhook(address string, secret []byte, opts *Options) (*Webhook, error) 
 
 // WebhookAlert is the body of a [Webhook]'s request.
 type WebhookAlert struct {
-	Type      string        `json:"type"` // "alert.raised"
+	Type      string        `json:"type"` // "alert.raised", repeated, escalated, acknowledged, resolved
 	Timestamp time.Time     `json:"timestamp"`
 	Data      WebhookDetail `json:"data"`
 }
@@ -54,6 +56,8 @@ type WebhookDetail struct {
 	Links    []governance.Link `json:"links"`
 	Times    int64             `json:"times"`
 	FirstAt  time.Time         `json:"first_at"`
+	Group    string            `json:"group,omitempty"` // the same for alerts that were told together
+	AckedBy  string            `json:"acked_by,omitempty"`
 }
 
 // Name implements governance.Notifier.
@@ -61,13 +65,32 @@ func (w *Webhook) Name() string { return w.opts.Name }
 
 // Notify implements governance.Notifier.
 func (w *Webhook) Notify(ctx context.Context, a governance.Alert) error {
+	return w.Tell(ctx, raised(a))
+}
+
+// Tell implements governance.NoticeNotifier: a request for each alert of the notice,
+// with an id of its own that stays the same over every try.
+func (w *Webhook) Tell(ctx context.Context, n governance.Notice) error {
+	for _, a := range n.Alerts {
+		id := n.ID
+		if id != a.ID {
+			id = uuid.NewSHA1(n.ID, a.ID[:])
+		}
+		if err := w.tell(ctx, n, a, id.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Webhook) tell(ctx context.Context, n governance.Notice, a governance.Alert, id string) error {
 	now := w.opts.Now().UTC()
-	body, err := encode(WebhookAlert{"alert.raised", now, WebhookDetail{a.ID.String(), a.Key, string(a.Severity), a.Title, a.Body, string(a.Tenant),
-		append([]governance.Link{}, a.Links...), a.Times, a.FirstAt}})
+	body, err := encode(WebhookAlert{"alert." + string(n.Kind), now, WebhookDetail{a.ID.String(), a.Key, string(a.Severity), a.Title, a.Body, string(a.Tenant),
+		append([]governance.Link{}, a.Links...), a.Times, a.FirstAt, n.Group, a.AckedBy}})
 	if err != nil {
 		return err
 	}
-	id, at := a.ID.String(), strconv.FormatInt(now.Unix(), 10)
+	at := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, w.secret)
 	_, _ = mac.Write([]byte(id + "." + at + "."))
 	_, _ = mac.Write(body)

@@ -241,40 +241,6 @@ func listEvents(ctx context.Context, a *API, f outbox.Filter, cursor string, lim
 	return &body[List[GovEvent]]{NewList(items, nextCursor(items, limit, func(e GovEvent) string { return itoa(e.N) }))}, nil
 }
 
-type govListAlerts struct {
-	State  string `query:"state" enum:"firing,acked,resolved" doc:"Absent: what is open"`
-	Tenant string `query:"tenant" maxLength:"128"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
-}
-
-func alerts(a *API) {
-	k := a.k
-	tags := []string{"Alerts"}
-	Register(a, "alert:read", huma.Operation{OperationID: "gov-list-alerts", Method: http.MethodGet, Path: "/alerts", Summary: "List alerts, the most recent first", Tags: tags},
-		func(ctx context.Context, _ governance.Identity, in *govListAlerts) (*body[List[GovAlert]], error) {
-			as, err := k.Alerts(ctx, governance.AlertFilter{State: governance.AlertState(in.State), Tenant: governance.TenantID(in.Tenant), Limit: in.Limit})
-			if err != nil {
-				return nil, err
-			}
-			items := make([]GovAlert, len(as))
-			for i, al := range as {
-				items[i] = wireAlert(al)
-			}
-			return &body[List[GovAlert]]{NewList(items, "")}, nil
-		})
-	Register(a, "alert:ack", huma.Operation{OperationID: "gov-ack-alert", Method: http.MethodPost, Path: "/alerts/{id}/ack", Summary: "Say that somebody has it in hand", Tags: tags, DefaultStatus: http.StatusNoContent},
-		func(ctx context.Context, caller governance.Identity, in *struct {
-			Idempotent
-			ID string `path:"id" format:"uuid"`
-		}) (*struct{}, error) {
-			id, err := parseUUID("path.id", in.ID)
-			if err != nil {
-				return nil, err
-			}
-			return nil, k.AckAlert(ctx, caller, id)
-		})
-}
-
 // GovPolicyID is the path of a policy.
 type GovPolicyID struct {
 	ID string `path:"id" maxLength:"64"`

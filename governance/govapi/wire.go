@@ -268,30 +268,6 @@ type GovLink struct {
 	URL   string `json:"url,omitempty"`
 }
 
-// GovAlert is something people must see.
-type GovAlert struct {
-	ID       string    `json:"id"`
-	Key      string    `json:"key"`
-	Severity string    `json:"severity" enum:"info,warning,critical"`
-	Title    string    `json:"title"`
-	Body     string    `json:"body"`
-	Tenant   string    `json:"tenant,omitempty"`
-	Links    []GovLink `json:"links"`
-	State    string    `json:"state" enum:"firing,acked,resolved"`
-	Times    int64     `json:"times"`
-	FirstAt  time.Time `json:"first_at"`
-	LastAt   time.Time `json:"last_at"`
-	AckedBy  string    `json:"acked_by,omitempty"`
-}
-
-func wireAlert(a governance.Alert) GovAlert {
-	out := GovAlert{a.ID.String(), a.Key, string(a.Severity), a.Title, a.Body, string(a.Tenant), []GovLink{}, string(a.State), a.Times, a.FirstAt, a.LastAt, a.AckedBy}
-	for _, l := range a.Links {
-		out.Links = append(out.Links, GovLink(l))
-	}
-	return out
-}
-
 // GovRecord is one ledger record.
 type GovRecord struct {
 	ID          string            `json:"id"`

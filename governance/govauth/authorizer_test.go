@@ -16,6 +16,8 @@ const table = `
                     super_admin gov_approver gov_auditor finance_viewer cs_agent support_key
 	alert:ack         x           x            -           -              x        -
 	alert:read        x           x            x           -              x        -
+	alert:route       x           -            -           -              -        -
+	alert:silence     x           x            -           -              -        -
 	analytics:read    x           -            x           x              -        -
 	analytics:write   x           -            -           -              -        -
 	approval:read     x           x            x           -              x        -

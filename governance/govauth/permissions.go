@@ -28,7 +28,7 @@ func PersonRoles() []string { return Roles() }
 // to everybody.
 func Permissions() []string {
 	return []string{
-		"alert:ack", "alert:read",
+		"alert:ack", "alert:read", "alert:route", "alert:silence",
 		"analytics:read", "analytics:write",
 		"approval:read", "approval:vote",
 		"evidence:build", "evidence:disclose", "evidence:read",

@@ -136,13 +136,13 @@ func forbidden(from, imp string) string {
 			return "a service knows no HTTP"
 		}
 	}
-	if under(from, "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule") && !under(to, "governance/govdb", "governance/lease") {
+	if under(from, "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule", "governance/alertroute") && !under(to, "governance/govdb", "governance/lease") {
 		return "it takes bytes and knows nothing above it"
 	}
 	if under(from, "governance/govdb") && !under(to, "governance/govdb") {
 		return "govdb knows nothing above it"
 	}
-	if from == "governance" && !under(to, "governance/govdb", "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule") {
+	if from == "governance" && !under(to, "governance/govdb", "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule", "governance/alertroute") {
 		return "the kernel knows nothing above it"
 	}
 	if under(from, "governance") && !under(to, "governance") {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/reevehq/reeve"
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/alertroute"
 	"github.com/reevehq/reeve/governance/celrules"
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/integrations"
@@ -212,6 +213,11 @@ func TestDocuments(t *testing.T) {
 	r, env := parts(t)
 	for _, b := range blocks(t, "json", documents(t)...) {
 		require.True(t, json.Valid([]byte(b.text)), "%s", b)
+		if strings.Contains(b.text, `"receivers"`) { // alert routes
+			var d alertroute.Document
+			require.NoError(t, json.Unmarshal([]byte(b.text), &d), "%s", b)
+			require.Empty(t, d.Faults([]string{"webhook", "slack", "pagerduty", "smtp"}), "%s", b)
+		}
 		if strings.Contains(b.text, `"mode"`) { // a policy of the guard
 			var p governance.Policy
 			require.NoError(t, json.Unmarshal([]byte(b.text), &p), "%s", b)

@@ -208,8 +208,8 @@ func (g *gathering) alerts(ctx context.Context) error {
 		for _, a := range as {
 			out := pack.Alert{ID: a.ID.String(), Key: a.Key, Severity: string(a.Severity), Title: a.Title, Body: a.Body, State: string(a.State), Times: a.Times,
 				FirstAt: a.FirstAt, LastAt: a.LastAt, AckedBy: a.AckedBy, AckedAt: a.AckedAt, Deliveries: []pack.Delivery{}}
-			for _, d := range a.Deliveries {
-				out.Deliveries = append(out.Deliveries, pack.Delivery(d))
+			for _, d := range a.Told {
+				out.Deliveries = append(out.Deliveries, pack.Delivery{Notifier: d.Notifier, State: string(d.State), Attempts: d.Attempts})
 			}
 			g.c.Alerts = append(g.c.Alerts, out)
 			if a.AckedBy != "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
 var (
@@ -27,7 +28,7 @@ var (
 	// signed then.
 	ErrForked = errors.New("ledger: the stored tree does not match its last checkpoint")
 	// ErrBadProof says that a proof does not hold.
-	ErrBadProof = errors.New("ledger: the proof does not hold")
+	ErrBadProof = offline.ErrBadProof
 )
 
 //go:embed migrations
@@ -48,7 +49,7 @@ const MaxBody = 65535
 // Entry is a record to append.
 type Entry struct {
 	ID          uuid.UUID // version 7: records are sealed in the order of ids
-	Tenant      string
+	Tenant      string // what the body's member "tenant" says
 	Kind        string
 	Body        []byte // canonical JSON
 	At          time.Time
@@ -142,6 +143,8 @@ func (e Entry) validate() error {
 		return fmt.Errorf("the body has %d bytes, want 1 to %d", len(e.Body), MaxBody)
 	case !utf8.Valid(e.Body) || !json.Valid(e.Body):
 		return errors.New("the body is not JSON in UTF-8")
+	case offline.TenantOf(e.Body) != e.Tenant:
+		return fmt.Errorf("the body speaks of tenant %q, the entry of %q", offline.TenantOf(e.Body), e.Tenant)
 	case strings.ContainsRune(e.Tenant+e.Kind+string(e.Body), 0):
 		return errors.New("it contains U+0000")
 	}

@@ -30,7 +30,7 @@ func add(t testing.TB, e *govtest.Env, n int) []uuid.UUID {
 	for i := range n {
 		d := ledger.NewDisclosure("name", fmt.Sprintf("Person %d", i))
 		entry := ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: "acme", Kind: "test", At: e.Now(), Disclosures: []ledger.Disclosure{d},
-			Body: fmt.Appendf(nil, `{"i":%d,"personal":{"name":%q}}`, i, d.Digest())}
+			Body: fmt.Appendf(nil, `{"i":%d,"personal":{"name":%q},"tenant":"acme"}`, i, d.Digest())}
 		require.NoError(t, e.DB.Do(context.Background(), func(ctx context.Context, tx *govdb.Tx) error {
 			_, err := ledger.Append(ctx, tx, entry)
 			return err

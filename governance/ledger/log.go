@@ -44,6 +44,9 @@ type Log struct {
 	mu       sync.Mutex
 	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
 	seen     int64                   // the largest tree that this process has signed or found signed
+
+	sealing sync.Mutex
+	tenants *tenants // as they stand in the database; nil when that is not known
 }
 
 // GenerateKey makes a signing key and the verification key that goes with it, in
@@ -188,13 +191,20 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	}
 	n := 0
 	var size int64
+	l.sealing.Lock()
+	defer l.sealing.Unlock()
+	var t *tenants
 	err = l.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
 		n = 0
 		held, ok, err := lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
 		if err != nil || !ok {
 			return err
 		}
-		if n, size, err = l.sealTx(ctx, tx); err != nil {
+		t, l.tenants = l.tenants, nil // what a transaction that fails leaves here is not what is stored
+		if t == nil {
+			t = &tenants{}
+		}
+		if n, size, err = l.sealTx(ctx, tx, t); err != nil {
 			return err
 		}
 		return lease.CheckTx(ctx, tx, held)
@@ -202,6 +212,7 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	l.tenants = t
 	l.mu.Lock()
 	l.seen = max(l.seen, size)
 	l.mu.Unlock()
@@ -218,14 +229,14 @@ type checkpointRow struct {
 }
 
 // sealTx says how many records it added to what is signed, and of what size that is.
-func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (added int, size int64, err error) {
+func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx, t *tenants) (added int, size int64, err error) {
 	tree := newHashes(ctx, tx)
 	signed, size, err := l.checkedSize(ctx, tx, tree)
 	if err != nil {
 		return 0, 0, err
 	}
 	var rows []*recordRow
-	if err := tx.NewSelect().Model(&rows).Column("id", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
+	if err := tx.NewSelect().Model(&rows).Column("id", "tenant", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
 		return 0, 0, fmt.Errorf("records without a leaf: %w", err)
 	}
 	if len(rows) > 0 {
@@ -240,7 +251,10 @@ func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (added int, size int64, 
 	if size == signed {
 		return 0, size, nil
 	}
-	return int(size - signed), size, l.signTx(ctx, tx, tree, size)
+	if err := t.advance(ctx, tx, tree, size, rows); err != nil {
+		return 0, 0, err
+	}
+	return int(size - signed), size, l.signTx(ctx, tx, tree, size, t)
 }
 
 // place writes the leaves' numbers: in one statement where each costs a round trip.
@@ -299,12 +313,15 @@ func (l *Log) grown(signed int64) error {
 	return nil
 }
 
-func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64) error {
+func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64, t *tenants) error {
 	root, err := tlog.TreeHash(size, tree)
 	if err != nil {
 		return fmt.Errorf("root of %d: %w", size, err)
 	}
 	text := flog.Checkpoint{Origin: l.Origin(), Size: uint64(size), Hash: root[:]}.Marshal()
+	if t.covered == size {
+		text = append(text, t.all.Extension()+"\n"...)
+	}
 	signed, err := note.Sign(&note.Note{Text: string(text)}, l.signer)
 	if err != nil {
 		return fmt.Errorf("sign the checkpoint of %d: %w", size, err)

@@ -49,7 +49,7 @@ const MaxBody = 65535
 // Entry is a record to append.
 type Entry struct {
 	ID          uuid.UUID // version 7: records are sealed in the order of ids
-	Tenant      string // what the body's member "tenant" says
+	Tenant      string    // what the body's member "tenant" says
 	Kind        string
 	Body        []byte // canonical JSON
 	At          time.Time

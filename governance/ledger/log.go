@@ -46,6 +46,7 @@ type Log struct {
 	seen     int64                   // the largest tree that this process has signed or found signed
 
 	sealing sync.Mutex
+	catchUp int64    // most leaves that one seal adds to the tenants' sequences
 	tenants *tenants // as they stand in the database; nil when that is not known
 }
 
@@ -89,7 +90,7 @@ func New(db *govdb.DB, skey string, opts *Options) (*Log, error) {
 		return nil, fmt.Errorf("ledger: verification key: %w", err)
 	}
 	return &Log{db: db, signer: signer, verifier: verifier, vkey: vkey, opts: o, owner: uuid.NewString(),
-		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}}, nil
+		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}, catchUp: catchUp}, nil
 }
 
 // VerifierKey is the key that others check this log's checkpoints with.
@@ -251,7 +252,7 @@ func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx, t *tenants) (added int, 
 	if size == signed {
 		return 0, size, nil
 	}
-	if err := t.advance(ctx, tx, tree, size, rows); err != nil {
+	if err := t.advance(ctx, tx, tree, size, l.catchUp, rows); err != nil {
 		return 0, 0, err
 	}
 	return int(size - signed), size, l.signTx(ctx, tx, tree, size, t)

@@ -51,7 +51,7 @@ type placed struct {
 
 // advance takes the sequences on towards size leaves. rows are the newest of them, when
 // the caller has them at hand.
-func (t *tenants) advance(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64, rows []*recordRow) error {
+func (t *tenants) advance(ctx context.Context, tx *govdb.Tx, tree *hashes, size, most int64, rows []*recordRow) error {
 	if t.all == nil {
 		if err := t.load(ctx, tx); err != nil {
 			return err
@@ -61,13 +61,13 @@ func (t *tenants) advance(ctx context.Context, tx *govdb.Tx, tree *hashes, size 
 		return fmt.Errorf("the tenants' sequences cover %d leaves, there are %d: %w", t.covered, size, ErrForked)
 	}
 	var next []placed
-	if len(rows) > 0 && t.covered == size-int64(len(rows)) {
+	if n := int64(len(rows)); n > 0 && n <= most && t.covered == size-n {
 		for _, r := range rows {
 			next = append(next, placed{*r.N, r.Tenant, tree.fresh[tlog.StoredHashIndex(0, *r.N)]})
 		}
 	} else {
 		var err error
-		if next, err = readPlaced(ctx, tx, t.covered, min(size, t.covered+catchUp)); err != nil {
+		if next, err = readPlaced(ctx, tx, t.covered, min(size, t.covered+most)); err != nil {
 			return err
 		}
 	}
@@ -297,4 +297,3 @@ func (v *verification) storedSequences(ctx context.Context, tx bun.IDB) error {
 	}
 	return nil
 }
-

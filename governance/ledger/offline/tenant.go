@@ -353,6 +353,9 @@ func VerifyTenant(vkey string, p TenantProof) error {
 	if err != nil {
 		return bad("to: %w", err)
 	}
+	if from > to.Size {
+		return bad("from is of %d records, to of %d", from, to.Size)
+	}
 	if want.N >= to.Size || have.N >= from {
 		return bad("a head is of a leaf that its checkpoint does not cover")
 	}

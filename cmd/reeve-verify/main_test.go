@@ -68,7 +68,7 @@ func newSample(t *testing.T) sample {
 	b, err = json.Marshal(tp)
 	require.NoError(t, err)
 	s.tenant = write("tenant.json", b)
-	_, err = tiles.Export(ctx, log, s.dir)
+	_, err = tiles.Export(ctx, log, s.dir, 0)
 	require.NoError(t, err)
 	_, s.foreign, err = ledger.GenerateKey("reeve.test")
 	require.NoError(t, err)

@@ -27,6 +27,8 @@ var (
 	// ErrForked says that the stored tree and its last checkpoint disagree; nothing is
 	// signed then.
 	ErrForked = errors.New("ledger: the stored tree does not match its last checkpoint")
+	// ErrSucceeded says that the log goes on under another key than the one at hand.
+	ErrSucceeded = errors.New("ledger: the log has another key since")
 	// ErrBadProof says that a proof does not hold.
 	ErrBadProof = offline.ErrBadProof
 )

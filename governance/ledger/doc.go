@@ -10,7 +10,10 @@
 // Personal values are put into a record as salted digests ([Disclosure]); the text
 // stays in a table beside it and can be erased without breaking a proof.
 //
-// Errors: [ErrNotFound], [ErrForked], [ErrBadProof]. Tables: gov_record,
-// gov_disclosure, gov_hash_run, gov_checkpoint; triggers refuse changes to them. Safe
-// for concurrent use.
+// Every checkpoint also signs how far each tenant's own sequence has come, so that a
+// tenant can be shown that its records are all there are: [Log.ProveTenant].
+//
+// Errors: [ErrNotFound], [ErrForked], [ErrSucceeded], [ErrBadProof]. Tables: gov_record,
+// gov_disclosure, gov_hash_run, gov_checkpoint, gov_log_key, whose changes triggers
+// refuse; gov_tenant_head, gov_cosignature, gov_publication. Safe for concurrent use.
 package ledger

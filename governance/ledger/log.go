@@ -275,6 +275,9 @@ func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []*recordRow) error 
 // checkedSize is how many leaves the last checkpoint signed and how many there are,
 // after making sure that what is stored still has the root that was signed.
 func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (signed, size int64, err error) {
+	if err := l.current(ctx, tx); err != nil {
+		return 0, 0, err
+	}
 	if size, err = treeSize(ctx, tx); err != nil {
 		return 0, 0, err
 	}

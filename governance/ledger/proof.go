@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	flog "github.com/transparency-dev/formats/log"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -198,7 +197,11 @@ func (l *Log) Verify(ctx context.Context) (Report, error) {
 		return rep, fmt.Errorf("verify: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	v := &verification{rep: &rep, log: l, verifier: l.verifier, heads: map[string]*offline.TenantHead{}, changed: map[string]bool{}}
+	keys, err := l.keysAt(ctx, tx)
+	if err != nil {
+		return rep, fmt.Errorf("verify: %w", err)
+	}
+	v := &verification{rep: &rep, log: l, keys: keys, heads: map[string]*offline.TenantHead{}, changed: map[string]bool{}}
 	if err := tx.NewRaw("SELECT COUNT(*) FROM gov_record WHERE n IS NULL").Scan(ctx, &rep.Unsealed); err != nil {
 		return rep, fmt.Errorf("verify: %w", err)
 	}
@@ -274,7 +277,7 @@ func isolation(db *govdb.DB) sql.IsolationLevel {
 type verification struct {
 	rep      *Report
 	log      *Log
-	verifier note.Verifier
+	keys     []keySpan
 	stored   map[int64]tlog.Hash
 	frontier []node
 	last     int64
@@ -345,15 +348,18 @@ func (v *verification) checkpoint(c checkpointRow) {
 		v.problem("checkpoint of %d has another root than its records", c.Size)
 		return
 	}
-	signed, _, _, err := flog.ParseCheckpoint([]byte(c.Note), v.log.Origin(), v.verifier)
+	for len(v.keys) > 1 && c.Size > v.keys[0].until {
+		v.keys = v.keys[1:]
+	}
+	signed, err := offline.ParseHead([]byte(c.Note), v.keys[0].vkey)
 	if err != nil {
 		v.problem("checkpoint of %d is not signed by this log's key", c.Size)
 		return
 	}
-	if int64(signed.Size) != c.Size || string(signed.Hash) != string(c.Root) {
+	if signed.Size != c.Size || string(signed.Root[:]) != string(c.Root) {
 		v.problem("checkpoint of %d: the signed text says something else", c.Size)
 	}
-	v.sequences(c)
+	v.sequences(c, signed)
 }
 
 // verifierOf derives the public half of a note signing key: the key's bytes are an

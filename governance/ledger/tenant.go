@@ -226,6 +226,11 @@ func (l *Log) ProveTenant(ctx context.Context, tenant string, from int64) (Tenan
 		at = end
 	}
 	p.To = state(to.Note)
+	keys, err := l.Keys(ctx)
+	if err != nil {
+		return p, err
+	}
+	p.Keys = string(keys)
 	return p, l.tenantRecords(ctx, &p, from, to.Size)
 }
 
@@ -264,9 +269,8 @@ func (v *verification) follow(tenant string, n int64, leaf tlog.Hash) {
 }
 
 // sequences compares the tenants' sequences with what a checkpoint signed of them.
-func (v *verification) sequences(c checkpointRow) {
-	head, err := offline.ParseHead([]byte(c.Note), v.log.vkey)
-	if err != nil || len(head.Extension) == 0 {
+func (v *verification) sequences(c checkpointRow, head offline.Head) {
+	if len(head.Extension) == 0 {
 		return
 	}
 	if v.tenants == nil {

@@ -56,7 +56,11 @@ func Check(ctx context.Context, src Source, vkey string, opts *Options) (Report,
 			return c.rep, fmt.Errorf("offline: %w", err)
 		}
 	}
-	if err := c.manifest(vkey); err != nil {
+	keys, err := c.keys(vkey)
+	if err != nil {
+		return c.rep, err
+	}
+	if err := c.manifest(keys[len(keys)-1]); err != nil {
 		return c.rep, err
 	}
 	text, err := src.Read(ctx, CheckpointFile)
@@ -64,7 +68,12 @@ func Check(ctx context.Context, src Source, vkey string, opts *Options) (Report,
 		return c.rep, fmt.Errorf("offline: %w", err)
 	}
 	c.rep.Bytes += int64(len(text))
-	if c.rep.Head, err = ParseHead(text, vkey, c.opts.Witnesses...); err != nil {
+	for i := len(keys) - 1; i >= 0; i-- { // nothing may have been signed yet under the newest
+		if c.rep.Head, err = ParseHead(text, keys[i], c.opts.Witnesses...); err == nil {
+			break
+		}
+	}
+	if err != nil {
 		c.problem("%s: %v", CheckpointFile, err)
 		return c.rep, nil
 	}
@@ -72,7 +81,7 @@ func Check(ctx context.Context, src Source, vkey string, opts *Options) (Report,
 		return c.rep, err
 	}
 	c.tenants()
-	if err := c.earlier(vkey); err != nil {
+	if err := c.earlier(keys); err != nil {
 		return c.rep, err
 	}
 	return c.rep, ctx.Err()
@@ -92,6 +101,20 @@ func (c *checker) problem(format string, args ...any) {
 	if len(c.rep.Problems) < maxProblems && !slices.Contains(c.rep.Problems, text) {
 		c.rep.Problems = append(c.rep.Problems, text)
 	}
+}
+
+// keys are those that the log has had from vkey on.
+func (c *checker) keys(vkey string) ([]string, error) {
+	text, err := c.src.Read(c.ctx, KeysFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("offline: %w", err)
+	}
+	keys, err := Follow(vkey, text)
+	if err != nil {
+		c.problem("%s: %v", KeysFile, err)
+		return []string{vkey}, nil
+	}
+	return keys, nil
 }
 
 // manifest compares the files with those that were exported, when there is one.
@@ -407,9 +430,9 @@ func (c *checker) tenants() {
 }
 
 // earlier checks that heads kept from before are heads of this tree.
-func (c *checker) earlier(vkey string) error {
+func (c *checker) earlier(keys []string) error {
 	for i, text := range c.opts.Earlier {
-		old, err := ParseHead([]byte(text), vkey)
+		old, err := parseAny([]byte(text), keys)
 		if err != nil {
 			c.problem("earlier checkpoint %d: %v", i+1, err)
 			continue

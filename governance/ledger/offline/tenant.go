@@ -262,9 +262,9 @@ func (m *TenantMap) State(checkpoint string, tenant string, head *TenantHead) Te
 	return st
 }
 
-// check verifies the state against the log's key.
-func (st TenantState) check(vkey, tenant string) (Head, TenantHead, error) {
-	head, err := ParseHead([]byte(st.Checkpoint), vkey)
+// check verifies the state against one of the log's keys.
+func (st TenantState) check(keys []string, tenant string) (Head, TenantHead, error) {
+	head, err := parseAny([]byte(st.Checkpoint), keys)
 	if err != nil {
 		return Head{}, TenantHead{}, fmt.Errorf("the checkpoint: %w", err)
 	}
@@ -331,7 +331,8 @@ type TenantProof struct {
 	Tenant  string       `json:"tenant"`
 	From    *TenantState `json:"from,omitempty"` // none: from the beginning
 	To      TenantState  `json:"to"`
-	Records []Proof      `json:"records"` // each without a checkpoint: it is To's
+	Records []Proof      `json:"records"`        // each without a checkpoint: it is To's
+	Keys    string       `json:"keys,omitempty"` // the content of [KeysFile], when the log had another key before
 }
 
 // VerifyTenant checks that the records of p are in the log and are all of its tenant
@@ -340,16 +341,20 @@ func VerifyTenant(vkey string, p TenantProof) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %w", ErrBadProof, fmt.Errorf(format, args...))
 	}
+	keys, err := Follow(vkey, []byte(p.Keys))
+	if err != nil {
+		return bad("keys: %w", err)
+	}
 	have := TenantHead{Tenant: p.Tenant, N: -1}
 	var from int64
 	if p.From != nil {
-		head, th, err := p.From.check(vkey, p.Tenant)
+		head, th, err := p.From.check(keys, p.Tenant)
 		if err != nil {
 			return bad("from: %w", err)
 		}
 		from, have = head.Size, th
 	}
-	to, want, err := p.To.check(vkey, p.Tenant)
+	to, want, err := p.To.check(keys, p.Tenant)
 	if err != nil {
 		return bad("to: %w", err)
 	}
@@ -374,4 +379,16 @@ func VerifyTenant(vkey string, p TenantProof) error {
 		return bad("there are %d records where the log signed %d, or not the same", have.Seq, want.Seq)
 	}
 	return nil
+}
+
+func parseAny(checkpoint []byte, keys []string) (Head, error) {
+	var errs []error
+	for _, key := range keys {
+		head, err := ParseHead(checkpoint, key)
+		if err == nil {
+			return head, nil
+		}
+		errs = append(errs, err)
+	}
+	return Head{}, errs[len(errs)-1]
 }

@@ -21,17 +21,17 @@ type Exported struct {
 	Bytes int64
 }
 
-// Export writes the log as its newest checkpoint has it into dir, which must be new or
-// empty. A manifest signed by the log goes with it, so that no byte can change
+// Export writes the log into dir, which must be new or empty, as its newest checkpoint
+// has it that at least so many witnesses signed. A manifest signed by the log goes with it, so that no byte can change
 // unseen; the checkpoint is the last file but it.
-func Export(ctx context.Context, l *ledger.Log, dir string) (Exported, error) {
+func Export(ctx context.Context, l *ledger.Log, dir string, witnesses int) (Exported, error) {
 	var out Exported
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return out, fmt.Errorf("export the ledger: %s is not empty", dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return out, fmt.Errorf("export the ledger: %w", err)
 	}
-	c, err := l.Checkpoint(ctx)
+	c, err := l.Witnessed(ctx, witnesses)
 	if err != nil {
 		return out, fmt.Errorf("export the ledger: %w", err)
 	}
@@ -68,6 +68,15 @@ func Export(ctx context.Context, l *ledger.Log, dir string) (Exported, error) {
 	})
 	if err != nil {
 		return out, err
+	}
+	keys, err := l.Keys(ctx)
+	if err != nil {
+		return out, fmt.Errorf("export the ledger: %w", err)
+	}
+	if len(keys) > 0 {
+		if err := write(offline.KeysFile, keys); err != nil {
+			return out, err
+		}
 	}
 	if err := write(offline.CheckpointFile, []byte(c.Note)); err != nil {
 		return out, err

@@ -97,7 +97,7 @@ func TestForeignClients(t *testing.T) {
 				bodies = append(bodies, fillMore(t, e, len(bodies), more)...)
 			}
 			dir := t.TempDir()
-			out, err := tiles.Export(t.Context(), log, filepath.Join(dir, "log"))
+			out, err := tiles.Export(t.Context(), log, filepath.Join(dir, "log"), 0)
 			require.NoError(t, err)
 			require.EqualValues(t, len(bodies), out.Size)
 			for name, h := range map[string]http.Handler{
@@ -182,7 +182,7 @@ func TestHandler_Refuses(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/checkpoint", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
-	_, err := tiles.Export(t.Context(), e.Kernel.Ledger(), filepath.Dir(t.TempDir()))
+	_, err := tiles.Export(t.Context(), e.Kernel.Ledger(), filepath.Dir(t.TempDir()), 0)
 	require.ErrorContains(t, err, "not empty")
 }
 
@@ -190,7 +190,7 @@ func TestHandler_Refuses(t *testing.T) {
 func export(t testing.TB, e *govtest.Env) fstest.MapFS {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "log")
-	_, err := tiles.Export(context.Background(), e.Kernel.Ledger(), dir)
+	_, err := tiles.Export(context.Background(), e.Kernel.Ledger(), dir, 0)
 	require.NoError(t, err)
 	out := fstest.MapFS{}
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -343,7 +343,7 @@ func TestCheck_ForkIsFound(t *testing.T) {
 			notes = append(notes, c.Note)
 		}
 		dir := filepath.Join(t.TempDir(), "log")
-		_, err = tiles.Export(t.Context(), log, dir)
+		_, err = tiles.Export(t.Context(), log, dir, 0)
 		require.NoError(t, err)
 		files := fstest.MapFS{}
 		require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {

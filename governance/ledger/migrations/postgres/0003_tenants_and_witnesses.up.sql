@@ -5,3 +5,29 @@ CREATE TABLE gov_tenant_head (
 	n BIGINT NOT NULL,
 	chain BYTEA NOT NULL
 );
+
+-- What witnesses signed: lines that go below the log's own signature.
+CREATE TABLE gov_cosignature (
+	size BIGINT NOT NULL,
+	witness TEXT NOT NULL,
+	line TEXT NOT NULL,
+	at BIGINT NOT NULL,
+	PRIMARY KEY (size, witness)
+);
+
+-- How far each sink outside has been told.
+CREATE TABLE gov_publication (
+	sink TEXT PRIMARY KEY,
+	size BIGINT NOT NULL,
+	at BIGINT NOT NULL
+);
+
+-- The keys that the log had before, each with the statement that handed it over.
+CREATE TABLE gov_log_key (
+	since BIGINT NOT NULL,
+	vkey TEXT PRIMARY KEY,
+	statement TEXT NOT NULL,
+	at BIGINT NOT NULL
+);
+
+CREATE TRIGGER gov_log_key_guard BEFORE UPDATE OR DELETE ON gov_log_key FOR EACH ROW EXECUTE FUNCTION gov_append_only();

@@ -79,19 +79,20 @@ func checkProof(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	var p offline.Proof
+	var p offline.Opened
 	if c.body != "" {
 		body, err := os.ReadFile(c.body)
 		if err != nil {
 			return err
 		}
-		if p, err = offline.ParseProof(string(b), body); err != nil {
+		if p.Proof, err = offline.ParseProof(string(b), body); err != nil {
 			return c.verdict([]string{err.Error()}, "")
 		}
 	} else if err := json.Unmarshal(b, &p); err != nil {
 		return c.verdict([]string{fmt.Sprintf("%s is no proof in JSON: %v", c.arg, err)}, "")
 	}
-	if err := offline.VerifyProof(c.key, p); err != nil {
+	fields, err := offline.VerifyOpened(c.key, p)
+	if err != nil {
 		return c.failed(err)
 	}
 	head, err := offline.ParseHead([]byte(p.Checkpoint), c.key)
@@ -99,6 +100,16 @@ func checkProof(_ context.Context, c *call) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(c.out, "record %d of %s, in the log of %d records\n", p.N, head.Origin, head.Size)
+	for _, f := range fields {
+		switch {
+		case f.Known:
+			_, _ = fmt.Fprintf(c.out, "%s is %q, as the record has it\n", f.Name, f.Value)
+		case f.ErasedBy >= 0:
+			_, _ = fmt.Fprintf(c.out, "%s was erased, under record %d\n", f.Name, f.ErasedBy)
+		default:
+			_, _ = fmt.Fprintf(c.out, "%s is not shown\n", f.Name)
+		}
+	}
 	return c.verdict(nil, "The proof holds.")
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/governance/ledger"
@@ -45,7 +46,7 @@ func newSample(t *testing.T) sample {
 	for i := range 20 {
 		id = uuid.Must(uuid.NewV7())
 		require.NoError(t, e.DB.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
-			_, err := ledger.Append(ctx, tx, ledger.Entry{ID: id, Tenant: "acme", Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d,"tenant":"acme"}`, i)})
+			_, err := log.Append(ctx, tx, ledger.Entry{ID: id, Tenant: "acme", Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d,"tenant":"acme"}`, i)})
 			return err
 		}))
 		if i == 9 || i == 19 {
@@ -169,4 +170,42 @@ func TestBinary(t *testing.T) {
 	code, text = verify()
 	require.Equal(t, exitProblems, code, text)
 	require.Contains(t, text, "tile/entries/000.p/20: record 7 is not what was signed")
+}
+
+// TestProof_Personal: the verifier says of each personal value whether it is shown or
+// under which record it was erased.
+func TestProof_Personal(t *testing.T) {
+	t.Parallel()
+	e := govtest.New(t, nil)
+	e.People.Put("ada", "root")
+	var id uuid.UUID
+	require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
+		r, err := e.Kernel.RecordTx(ctx, tx, e.As("ada"), governance.Record{Action: "test.mail", Personal: map[string]string{"email": "zoe@example.com"}, PersonalOf: "customer:7"})
+		id = r.ID
+		return err
+	}))
+	file := filepath.Join(t.TempDir(), "proof.json")
+	prove := func() string {
+		e.Drain(t)
+		o, err := e.Kernel.Ledger().ProveOpened(t.Context(), id)
+		require.NoError(t, err)
+		b, err := json.Marshal(o)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, b, 0o600))
+		code, out := invoke(t, "proof", "-key", e.Kernel.Ledger().VerifierKey(), file)
+		require.Zero(t, code, out)
+		return out
+	}
+	require.Contains(t, prove(), `email is "zoe@example.com", as the record has it`)
+	_, err := e.Kernel.Erase(t.Context(), e.As("ada"), governance.Erasure{Subject: "customer:7", Basis: "DSR-1"}, nil)
+	require.NoError(t, err)
+	out := prove()
+	require.Contains(t, out, "email was erased, under record ")
+	require.Contains(t, out, `actor_name is "ada"`)
+	require.Contains(t, out, "The proof holds.")
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, bytes.Replace(b, []byte(`"value":"ada"`), []byte(`"value":"eve"`), 1), 0o600))
+	code, out := invoke(t, "proof", "-key", e.Kernel.Ledger().VerifierKey(), file)
+	require.Equal(t, exitProblems, code, out)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,26 +65,14 @@ type Receipt struct {
 }
 
 // Disclosure is a personal value whose salted digest stands in a record's body.
-type Disclosure struct {
-	Field string `json:"field"`
-	Value string `json:"value"`
-	Salt  []byte `json:"salt"`
-}
+type Disclosure = offline.Disclosure
 
 // NewDisclosure salts a value with 128 random bits, because a plain hash of an
-// address or a name is found by trying.
-func NewDisclosure(field, value string) Disclosure {
+// address or a name is found by trying. subject is whom it is about, as an opaque id.
+func NewDisclosure(field, value, subject string) Disclosure {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // crypto/rand.Read never fails
-	return Disclosure{field, value, salt}
-}
-
-// Digest is what the body carries in the value's place.
-func (d Disclosure) Digest() string {
-	h := sha256.New()
-	_, _ = h.Write(d.Salt)
-	_, _ = h.Write([]byte(d.Field + "\x00" + d.Value))
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return Disclosure{Field: field, Value: value, Salt: salt, Subject: subject}
 }
 
 type recordRow struct {
@@ -103,10 +90,12 @@ type recordRow struct {
 type disclosureRow struct {
 	bun.BaseModel `bun:"table:gov_disclosure"`
 
-	Record uuid.UUID `bun:"record,pk"`
-	Field  string    `bun:"field,pk"`
-	Salt   []byte    `bun:"salt"`
-	Value  string    `bun:"value"`
+	Record uuid.UUID  `bun:"record,pk"`
+	Field  string     `bun:"field,pk"`
+	Salt   []byte     `bun:"salt"`  // of values that are older than keys
+	Value  string     `bun:"value"` // as well
+	KeyID  *uuid.UUID `bun:"key_id,type:uuid"`
+	Sealed []byte     `bun:"sealed"`
 }
 
 // Append writes entries in tx's commit, in one statement with those of the callers
@@ -116,7 +105,7 @@ type disclosureRow struct {
 // On SQLite, where one writer holds the lock until the commit, the records become
 // leaves in that commit, and only the signature comes after it. On PostgreSQL that
 // would make each writer wait for the one before, and [Log.Seal] does it afterwards.
-func Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
+func (l *Log) Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
 	out := make([]Receipt, len(es))
 	for i, e := range es {
 		if err := e.validate(); err != nil {
@@ -127,11 +116,8 @@ func Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
 		if err := tx.Defer(ctx, "gov_record", flushRecords, row); err != nil {
 			return nil, err
 		}
-		for _, d := range e.Disclosures {
-			row := &disclosureRow{Record: e.ID, Field: d.Field, Salt: d.Salt, Value: d.Value}
-			if err := tx.Defer(ctx, "gov_disclosure", flushDisclosures, row); err != nil {
-				return nil, err
-			}
+		if err := l.sealValuesTx(ctx, tx, e); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -171,14 +157,6 @@ func flushRecords(ctx context.Context, tx *govdb.Tx, items []any) error {
 		if err := grow(ctx, tx, newHashes(ctx, tx), size, rows); err != nil {
 			return err
 		}
-	}
-	return govdb.InsertAll(ctx, tx, rows)
-}
-
-func flushDisclosures(ctx context.Context, tx *govdb.Tx, items []any) error {
-	rows := make([]*disclosureRow, len(items))
-	for i, it := range items {
-		rows[i] = it.(*disclosureRow)
 	}
 	return govdb.InsertAll(ctx, tx, rows)
 }

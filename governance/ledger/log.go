@@ -45,6 +45,7 @@ type Log struct {
 	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
 	seen     int64                   // the largest tree that this process has signed or found signed
 
+	ring    keyring
 	sealing sync.Mutex
 	catchUp int64    // most leaves that one seal adds to the tenants' sequences
 	tenants *tenants // as they stand in the database; nil when that is not known
@@ -90,7 +91,7 @@ func New(db *govdb.DB, skey string, opts *Options) (*Log, error) {
 		return nil, fmt.Errorf("ledger: verification key: %w", err)
 	}
 	return &Log{db: db, signer: signer, verifier: verifier, vkey: vkey, opts: o, owner: uuid.NewString(),
-		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}, catchUp: catchUp}, nil
+		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}, catchUp: catchUp, ring: keyring{keys: map[string]ringKey{}}}, nil
 }
 
 // VerifierKey is the key that others check this log's checkpoints with.

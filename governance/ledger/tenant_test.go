@@ -27,7 +27,7 @@ func addFor(t testing.TB, e *govtest.Env, log *ledger.Log, tenants ...string) {
 			body = fmt.Sprintf(`{"i":%d}`, i)
 		}
 		require.NoError(t, e.DB.Do(context.Background(), func(ctx context.Context, tx *govdb.Tx) error {
-			_, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: "test", At: e.Now(), Body: []byte(body)})
+			_, err := log.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: "test", At: e.Now(), Body: []byte(body)})
 			return err
 		}))
 	}
@@ -163,7 +163,7 @@ func TestLog_TenantsSurviveATornSeal(t *testing.T) {
 		_, err := e.DB.Handle().ExecContext(t.Context(), "ALTER TABLE gov_checkpoint RENAME TO gov_checkpoint_away")
 		require.NoError(t, err)
 		require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
-			_, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: "acme", Kind: "test", At: e.Now(), Body: []byte(`{"tenant":"acme"}`)})
+			_, err := log.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: "acme", Kind: "test", At: e.Now(), Body: []byte(`{"tenant":"acme"}`)})
 			return err
 		}))
 		_, err = log.Seal(t.Context())

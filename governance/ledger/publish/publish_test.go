@@ -32,7 +32,7 @@ func add(t testing.TB, e *govtest.Env, log *ledger.Log, n int) {
 	require.NoError(t, e.DB.Do(context.Background(), func(ctx context.Context, tx *govdb.Tx) error {
 		for range n {
 			id := uuid.Must(uuid.NewV7())
-			if _, err := ledger.Append(ctx, tx, ledger.Entry{ID: id, Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"id":%q}`, id)}); err != nil {
+			if _, err := log.Append(ctx, tx, ledger.Entry{ID: id, Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"id":%q}`, id)}); err != nil {
 				return err
 			}
 		}
@@ -289,7 +289,7 @@ func TestRestore(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, q.Restore(ctx))
 			require.NoError(t, restored.DB.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
-				_, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: restored.Now(), Body: []byte(`{}`)})
+				_, err := log.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: restored.Now(), Body: []byte(`{}`)})
 				return err
 			}))
 			_, err = log.Seal(ctx)
@@ -300,7 +300,7 @@ func TestRestore(t *testing.T) {
 			same, _ := successor(t, "reeve.test")
 			next, vkey := successor(t, "reeve.test/2")
 			record := func(ctx context.Context, tx *govdb.Tx, s ledger.Succession) error {
-				_, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: restored.Now(), Body: fmt.Appendf(nil, `{"size":%d}`, s.Size)})
+				_, err := log.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: restored.Now(), Body: fmt.Appendf(nil, `{"size":%d}`, s.Size)})
 				return err
 			}
 			_, err = log.Succeed(ctx, same, nil, record)
@@ -384,7 +384,7 @@ func TestRotation(t *testing.T) {
 			_, err = e.DB.Handle().ExecContext(ctx, "DELETE FROM gov_lease")
 			require.NoError(t, err)
 			require.NoError(t, e.DB.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
-				_, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: e.Now(), Body: []byte(`{}`)})
+				_, err := log.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: e.Now(), Body: []byte(`{}`)})
 				return err
 			}))
 			_, err = log.Seal(ctx)

@@ -49,7 +49,7 @@ func fill(t testing.TB, e *govtest.Env, parts ...int) []string {
 					body = fmt.Sprintf(`{"i":%d}`, i)
 				}
 				bodies = append(bodies, body)
-				if _, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: "test", At: e.Now(), Body: []byte(body)}); err != nil {
+				if _, err := e.Kernel.Ledger().Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: "test", At: e.Now(), Body: []byte(body)}); err != nil {
 					return err
 				}
 			}
@@ -153,7 +153,7 @@ func fillMore(t testing.TB, e *govtest.Env, at, n int) []string {
 		for i := range n {
 			body := fmt.Sprintf(`{"more":%d,"tenant":"acme"}`, at+i)
 			bodies = append(bodies, body)
-			if _, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: "acme", Kind: "test", At: e.Now(), Body: []byte(body)}); err != nil {
+			if _, err := e.Kernel.Ledger().Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Tenant: "acme", Kind: "test", At: e.Now(), Body: []byte(body)}); err != nil {
 				return err
 			}
 		}
@@ -330,7 +330,7 @@ func TestCheck_ForkIsFound(t *testing.T) {
 		for _, n := range []int{first, 300} {
 			require.NoError(t, e.DB.Do(t.Context(), func(ctx context.Context, tx *govdb.Tx) error {
 				for i := range n {
-					if _, err := ledger.Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d}`, i+first)}); err != nil {
+					if _, err := e.Kernel.Ledger().Append(ctx, tx, ledger.Entry{ID: uuid.Must(uuid.NewV7()), Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d}`, i+first)}); err != nil {
 						return err
 					}
 				}

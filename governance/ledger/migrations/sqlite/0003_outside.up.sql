@@ -43,3 +43,23 @@ BEGIN
 	SELECT RAISE(ABORT, 'gov_log_key: rows cannot be deleted');
 END
 -- end
+
+-- Personal values are under keys of those they are about: without its keys every copy of them is noise.
+CREATE TABLE gov_subject_key (
+	id TEXT PRIMARY KEY,
+	subject TEXT NOT NULL,
+	key BLOB,
+	at BIGINT NOT NULL,
+	destroyed_at BIGINT
+);
+CREATE INDEX gov_subject_key_subject ON gov_subject_key (subject);
+ALTER TABLE gov_disclosure ADD COLUMN key_id TEXT;
+ALTER TABLE gov_disclosure ADD COLUMN sealed BLOB;
+CREATE INDEX gov_disclosure_key ON gov_disclosure (key_id);
+
+-- Which record says that a value was erased.
+CREATE TABLE gov_erasure (
+	digest TEXT NOT NULL,
+	record TEXT NOT NULL,
+	PRIMARY KEY (digest, record)
+);

@@ -31,3 +31,23 @@ CREATE TABLE gov_log_key (
 );
 
 CREATE TRIGGER gov_log_key_guard BEFORE UPDATE OR DELETE ON gov_log_key FOR EACH ROW EXECUTE FUNCTION gov_append_only();
+
+-- Personal values are under keys of those they are about: without its keys every copy of them is noise.
+CREATE TABLE gov_subject_key (
+	id UUID PRIMARY KEY,
+	subject TEXT NOT NULL,
+	key BYTEA,
+	at BIGINT NOT NULL,
+	destroyed_at BIGINT
+);
+CREATE INDEX gov_subject_key_subject ON gov_subject_key (subject);
+ALTER TABLE gov_disclosure ADD COLUMN key_id UUID;
+ALTER TABLE gov_disclosure ADD COLUMN sealed BYTEA;
+CREATE INDEX gov_disclosure_key ON gov_disclosure (key_id);
+
+-- Which record says that a value was erased.
+CREATE TABLE gov_erasure (
+	digest TEXT NOT NULL,
+	record UUID NOT NULL,
+	PRIMARY KEY (digest, record)
+);

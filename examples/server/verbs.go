@@ -7,12 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/reevehq/reeve/governance/govdb"
-	"github.com/reevehq/reeve/governance/ledger"
 )
 
 // hintFor says what to do about an error that its text does not explain.
@@ -41,44 +38,6 @@ func migrateUp(ctx context.Context, cfg configuration, stdout io.Writer) error {
 
 func migrateSQL(cfg configuration, postgres bool, stdout io.Writer) error {
 	return govdb.WriteSQL(stdout, postgres || cfg.text("database") != "", schemas()...)
-}
-
-func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
-	log := slog.New(slog.DiscardHandler)
-	if cfg.text("database") == "" { // looking must not make a database
-		if _, err := os.Stat(filepath.Join(cfg.text("data"), "reeve.db")); err != nil {
-			return fmt.Errorf("ledger: %w", err)
-		}
-	}
-	db, err := openDatabase(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	if err := govdb.CheckVersion(ctx, db, schemas()...); err != nil {
-		return err
-	}
-	key, err := secrets{db, cfg.keysDir()}.get(ctx, "ledger", func() (string, error) { return "", errors.New("there is no signing key here") })
-	if err != nil {
-		return err
-	}
-	l, err := ledger.New(db, key, nil)
-	if err != nil {
-		return err
-	}
-	rep, err := l.Verify(ctx)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintf(stdout, "%d records, %d checkpoints, %d waiting to be sealed, signed by %s\n", rep.Records, rep.Checkpoints, rep.Unsealed, l.Origin())
-	if len(rep.Problems) == 0 {
-		_, err := fmt.Fprintln(stdout, "Everything stored is as it was signed.")
-		return err
-	}
-	for _, p := range rep.Problems {
-		_, _ = fmt.Fprintln(stdout, "problem:", p)
-	}
-	return errProblems
 }
 
 // runServer runs the server. On a new database it prints the link by which the first

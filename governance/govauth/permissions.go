@@ -33,7 +33,7 @@ func Permissions() []string {
 		"approval:read", "approval:vote",
 		"integration:read", "integration:write",
 		"key:write",
-		"ledger:read",
+		"ledger:erase", "ledger:read",
 		"playbook:read", "playbook:run", "playbook:write",
 		"policy:read", "policy:write",
 		"retention:read", "retention:run", "retention:write",

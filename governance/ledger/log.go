@@ -47,6 +47,7 @@ type Log struct {
 
 	ring    keyring
 	sealing sync.Mutex
+	held    lease.Lease
 	catchUp int64    // most leaves that one seal adds to the tenants' sequences
 	tenants *tenants // as they stand in the database; nil when that is not known
 }
@@ -119,6 +120,7 @@ func (l *Log) Expect(r Receipt) {
 // Run seals until ctx ends: within Options.Poll of a commit at the latest, at once
 // after a Wake.
 func (l *Log) Run(ctx context.Context) {
+	defer l.leave(context.WithoutCancel(ctx))
 	checked := time.Now()
 	for ctx.Err() == nil {
 		n, err := l.Seal(ctx)
@@ -147,6 +149,21 @@ func (l *Log) Run(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+// leave lets another server seal at once.
+func (l *Log) leave(ctx context.Context) {
+	l.sealing.Lock()
+	defer l.sealing.Unlock()
+	if l.held.Owner == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := lease.Release(ctx, l.db, l.held); err != nil {
+		l.opts.Logger.WarnContext(ctx, "give the lease of the ledger back", "error", err)
+	}
+	l.held = lease.Lease{}
 }
 
 func (l *Log) checkLate(ctx context.Context) error {
@@ -196,10 +213,14 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	l.sealing.Lock()
 	defer l.sealing.Unlock()
 	var t *tenants
+	var held lease.Lease
 	err = l.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
 		n = 0
-		held, ok, err := lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
+		var ok bool
+		var err error
+		held, ok, err = lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
 		if err != nil || !ok {
+			held = lease.Lease{}
 			return err
 		}
 		t, l.tenants = l.tenants, nil // what a transaction that fails leaves here is not what is stored
@@ -214,7 +235,7 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	l.tenants = t
+	l.tenants, l.held = t, held
 	l.mu.Lock()
 	l.seen = max(l.seen, size)
 	l.mu.Unlock()

@@ -62,6 +62,7 @@ func (l *Log) Succeed(ctx context.Context, skey string, lost []byte, record func
 	}
 	l.sealing.Lock()
 	defer l.sealing.Unlock()
+	var mine lease.Lease
 	err = l.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
 		held, ok, err := lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
 		if err != nil {
@@ -92,9 +93,13 @@ func (l *Log) Succeed(ctx context.Context, skey string, lost []byte, record func
 		if err := record(ctx, tx, s); err != nil {
 			return err
 		}
+		mine = held
 		return lease.CheckTx(ctx, tx, held)
 	})
-	return s, err
+	if err != nil {
+		return s, err
+	}
+	return s, lease.Release(ctx, l.db, mine) // the next key's server need not wait
 }
 
 // headTx puts the last head that is here into s.
@@ -178,4 +183,20 @@ func (l *Log) keysAt(ctx context.Context, db bun.IDB) ([]keySpan, error) {
 	}
 	slices.Reverse(spans)
 	return spans, nil
+}
+
+// HandedOver is the key that the log of vkey was handed over to, empty when it was not.
+func HandedOver(ctx context.Context, db *govdb.DB, vkey string) (string, error) {
+	var rows []logKeyRow
+	if err := db.Read().NewSelect().Model(&rows).Where("vkey = ?", vkey).Scan(ctx); err != nil {
+		return "", fmt.Errorf("keys of the log: %w", err)
+	}
+	if len(rows) == 0 {
+		return "", nil
+	}
+	s, err := offline.ParseSuccession([]byte(rows[0].Statement))
+	if err != nil {
+		return "", fmt.Errorf("keys of the log: %w", err)
+	}
+	return s.To, nil
 }

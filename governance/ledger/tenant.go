@@ -17,6 +17,9 @@ import (
 // checkpoints; see [VerifyTenant].
 type TenantProof = offline.TenantProof
 
+// TenantState is a signed head with the proof of what it says of one tenant.
+type TenantState = offline.TenantState
+
 // VerifyTenant checks a TenantProof with nothing but the log's verification key.
 func VerifyTenant(vkey string, p TenantProof) error { return offline.VerifyTenant(vkey, p) }
 

@@ -85,7 +85,7 @@ func (p *Publisher) Restore(ctx context.Context) error {
 		}
 		last, err := r.Last(ctx)
 		if err == nil && last != nil {
-			err = p.log.Saw(last)
+			err = p.log.Saw(ctx, last)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("publish: %s: %w", s.Name(), err))

@@ -29,8 +29,14 @@ func TenantOf(body []byte) string {
 		}
 		if string(key) == `"tenant"` {
 			v, ok := s.text()
+			if !ok {
+				return ""
+			}
+			if bytes.IndexByte(v, '\\') < 0 {
+				return string(v[1 : len(v)-1])
+			}
 			var out string
-			if !ok || json.Unmarshal(v, &out) != nil {
+			if json.Unmarshal(v, &out) != nil {
 				return ""
 			}
 			return out

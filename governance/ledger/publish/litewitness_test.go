@@ -62,7 +62,7 @@ func startWitness(t *testing.T, vkeys map[string]string) publish.Witness {
 	if err != nil {
 		t.Skipf("SKIP litewitness: it could not be built: %v: %s", err, bin)
 	}
-	dir, err := os.MkdirTemp("", "w") // a socket's path is short
+	dir, err := os.MkdirTemp("", "w") //nolint:usetesting // a socket's path must be short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	public, private, err := ed25519.GenerateKey(nil)

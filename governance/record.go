@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,8 +46,10 @@ type Record struct {
 	Digest   Digest    // of the guarded action
 	Data     any
 	// Personal values are written as salted digests; the text stays beside the
-	// record, where it can be erased without breaking a proof.
+	// record, where it can be erased without breaking a proof: see [Kernel.Erase].
 	Personal map[string]string
+	// PersonalOf is whom Personal is about, as an opaque id; default the record alone.
+	PersonalOf string
 	// Bootstrap marks what one person did before three existed.
 	Bootstrap bool
 }
@@ -113,22 +116,11 @@ func (k *Kernel) RecordTx(ctx context.Context, tx *Tx, id Identity, r Record, ev
 		body.Causation = id.Causation.String()
 	}
 	entry := ledger.Entry{ID: body.ID, Tenant: string(r.Tenant), Kind: RecordKind, At: now}
-	personal := map[string]string{}
-	for f, v := range r.Personal {
-		personal[f] = v
-	}
-	if id.Actor.Name != "" && id.Actor.Person != "" {
-		personal["actor_name"] = id.Actor.Name
-	}
-	if id.Origin.IP != "" {
-		personal["ip"] = id.Origin.IP
-	}
-	for f, v := range personal {
-		d := ledger.NewDisclosure(f, v)
+	for _, d := range personalOf(id, r) {
 		if body.Personal == nil {
 			body.Personal = map[string]string{}
 		}
-		body.Personal[f] = d.Digest()
+		body.Personal[d.Field] = d.Digest()
 		entry.Disclosures = append(entry.Disclosures, d)
 	}
 	canonical, err := Canonical(body)
@@ -136,7 +128,7 @@ func (k *Kernel) RecordTx(ctx context.Context, tx *Tx, id Identity, r Record, ev
 		return Receipt{}, fmt.Errorf("record %s: %w", r.Action, err)
 	}
 	entry.Body = canonical
-	receipts, err := ledger.Append(ctx, tx, entry)
+	receipts, err := k.log.Append(ctx, tx, entry)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("record %s: %w", r.Action, err)
 	}
@@ -150,6 +142,34 @@ func (k *Kernel) RecordTx(ctx context.Context, tx *Tx, id Identity, r Record, ev
 	})
 	return receipt, nil
 }
+
+// personalOf is what of a record is about people: the actor's name and address are the
+// actor's, whatever else the record says.
+func personalOf(id Identity, r Record) []ledger.Disclosure {
+	out := make([]ledger.Disclosure, 0, len(r.Personal)+2)
+	actor := PersonSubject(id.Actor.Person)
+	if id.Actor.Person == "" {
+		actor = "actor:" + id.Actor.ID
+	}
+	own := func(field, value string) {
+		if value != "" {
+			out = append(out, ledger.NewDisclosure(field, value, actor))
+		}
+	}
+	if id.Actor.Person != "" {
+		own("actor_name", id.Actor.Name)
+	}
+	own("ip", id.Origin.IP)
+	for f, v := range r.Personal {
+		if !slices.ContainsFunc(out, func(d ledger.Disclosure) bool { return d.Field == f }) {
+			out = append(out, ledger.NewDisclosure(f, v, r.PersonalOf))
+		}
+	}
+	return out
+}
+
+// PersonSubject is whom the personal values of a person's own acts are about.
+func PersonSubject(p PersonID) string { return "person:" + string(p) }
 
 // NewEvent makes an event about a tenant's thing. version is the tenant's own
 // version, by which consumers order; 0 when the event is about no tenant.

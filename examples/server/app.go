@@ -157,7 +157,7 @@ func (a *app) close() error {
 // build makes the services, from the keys up.
 func (a *app) build(ctx context.Context, o openOptions) error {
 	keys := secrets{a.db, a.cfg.keysDir()}
-	ledgerKey, err := keys.get(ctx, "ledger", func() (string, error) {
+	signingKey, err := ledgerKey(ctx, a.db, keys, func() (string, error) {
 		skey, _, err := ledger.GenerateKey(a.cfg.text("ledger_origin"))
 		return skey, err
 	})
@@ -195,7 +195,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	opts := parts()
-	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: ledgerKey, Rules: rules, Notifiers: notifiers,
+	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers,
 		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
@@ -228,6 +228,9 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	*opts.Integrations = integrations.Options{Sealer: sealer, Client: client, PlainHTTP: o.demo, Connect: integrations.Configured(a.plugins.connect), Descriptors: a.plugins.descriptors, Logger: a.log}
 	if a.reeve, err = reeve.New(a.db, opts); err != nil {
+		return err
+	}
+	if err := a.publication(ctx, client); err != nil {
 		return err
 	}
 	secure := strings.HasPrefix(a.cfg.text("public_url"), "https://")
@@ -440,6 +443,7 @@ func (a *app) mount(o openOptions) error {
 	apiMux := http.NewServeMux()
 	a.api = a.newAPI(apiMux)
 	mux.Handle("/v1/", a.auth.Middleware(govapi.Unknown(apiMux)))
+	mux.Handle("/v1/ledger/log/", a.auth.Middleware(a.ledgerLog()))
 	reference := govapi.Reference(a.api, "/docs")
 	mux.Handle("GET /docs", reference)
 	mux.Handle("GET /docs.css", reference)

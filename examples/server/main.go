@@ -6,6 +6,7 @@
 //	server ledger verify        recompute the ledger and compare
 //	server evidence build       put everything about a session or an action into a file
 //	server evidence verify      check such a file with the ledger's key alone
+//	server ledger export DIR    write it as C2SP tiles; also tenant, rotate, renew
 //	server plugin list          the connectors and their processes
 //	server config check|print   the settings and where each came from
 //
@@ -71,6 +72,19 @@ type commandLine struct {
 	} `cmd:"" help:"Work on the tables."`
 	Ledger struct {
 		Verify struct{} `cmd:"" help:"Recompute the ledger and compare."`
+		Export struct {
+			Dir       string `arg:"" help:"Folder to write to, new or empty." type:"path"`
+			Witnesses int    `help:"Export the newest checkpoint that so many witnesses signed." default:"0"`
+		} `cmd:"" help:"Write the ledger as C2SP tiles, for reeve-verify and any other client."`
+		Tenant struct {
+			Tenant string `arg:"" help:"The tenant; an empty one is the platform itself."`
+			From   int64  `help:"After the checkpoint of this size; default from the beginning."`
+		} `cmd:"" help:"Print the proof that a tenant's records are all there are."`
+		Rotate struct{} `cmd:"" help:"Hand the ledger over to a new signing key. Stop every server first."`
+		Renew  struct {
+			Origin string `help:"Name of the log that goes on." required:""`
+			Lost   string `help:"File with the published checkpoint that is not here." required:"" type:"existingfile"`
+		} `cmd:"" help:"After a restore: go on as a new log that commits to the checkpoint which was lost."`
 	} `cmd:"" help:"Work on the ledger."`
 	Evidence struct {
 		Build struct {
@@ -189,6 +203,14 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 		return buildEvidence(ctx, cfg, evidence.Request{Kind: b.Kind, Reason: b.Reason, Disclose: b.Disclose, NoRecording: b.NoRecording}, b.ID, b.Out, stdout)
 	case "evidence verify <file>":
 		return verifyEvidence(ctx, cfg, cl.Evidence.Verify.File, cl.Evidence.Verify.Key, cl.Evidence.Verify.JSON, stdout)
+	case "ledger export <dir>":
+		return exportLedger(ctx, cfg, cl.Ledger.Export.Dir, cl.Ledger.Export.Witnesses, stdout)
+	case "ledger tenant <tenant>":
+		return proveTenant(ctx, cfg, cl.Ledger.Tenant.Tenant, cl.Ledger.Tenant.From, stdout)
+	case "ledger rotate":
+		return succeedLedger(ctx, cfg, "", "", stdout, stderr)
+	case "ledger renew":
+		return succeedLedger(ctx, cfg, cl.Ledger.Renew.Origin, cl.Ledger.Renew.Lost, stdout, stderr)
 	case "plugin list":
 		return listPlugins(ctx, cfg, stdout)
 	case "config print":

@@ -131,3 +131,71 @@ func setFlagTx(ctx context.Context, tx *govdb.Tx, name string) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO server_secret (name, value) VALUES (?, 'done') ON CONFLICT (name) DO NOTHING", "flag."+name)
 	return err
 }
+
+// peek reads a secret, empty when there is none.
+func (s secrets) peek(ctx context.Context, name string) (string, error) {
+	if s.dir != "" {
+		b, err := os.ReadFile(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("key %s: %w", name, err)
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+	var v string
+	err := s.db.Read().NewRaw("SELECT value FROM server_secret WHERE name = ?", name).Scan(ctx, &v)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("secret %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// put writes a secret over what there was.
+func (s secrets) put(ctx context.Context, name, value string) error {
+	if s.dir == "" {
+		err := s.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
+			_, err := tx.ExecContext(ctx, "INSERT INTO server_secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value", name, value)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("secret %s: %w", name, err)
+		}
+		return nil
+	}
+	tmp, err := os.CreateTemp(s.dir, name+".*")
+	if err != nil {
+		return fmt.Errorf("key %s: %w", name, err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, werr := tmp.WriteString(value + "\n")
+	if err := errors.Join(werr, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("key %s: %w", name, err)
+	}
+	if err := os.Rename(tmp.Name(), filepath.Join(s.dir, name)); err != nil {
+		return fmt.Errorf("key %s: %w", name, err)
+	}
+	return nil
+}
+
+// promote puts the secret from in the place of to.
+func (s secrets) promote(ctx context.Context, from, to string) error {
+	if s.dir != "" {
+		if err := os.Rename(filepath.Join(s.dir, from), filepath.Join(s.dir, to)); err != nil {
+			return fmt.Errorf("key %s: %w", to, err)
+		}
+		return nil
+	}
+	err := s.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE server_secret SET value = (SELECT value FROM server_secret WHERE name = ?) WHERE name = ?", from, to); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM server_secret WHERE name = ?", from)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", to, err)
+	}
+	return nil
+}

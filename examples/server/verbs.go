@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
-	"github.com/reevehq/reeve/governance/ledger"
 )
 
 // hintFor says what to do about an error that its text does not explain.
@@ -59,44 +57,12 @@ func existing(ctx context.Context, cfg configuration) (*govdb.DB, string, error)
 	err = govdb.CheckVersion(ctx, db, schemas()...)
 	key := ""
 	if err == nil {
-		key, err = secrets{db, cfg.keysDir()}.get(ctx, "ledger", func() (string, error) { return "", errors.New("there is no signing key here") })
+		key, err = ledgerKey(ctx, db, secrets{db, cfg.keysDir()}, func() (string, error) { return "", errors.New("there is no signing key here") })
 	}
 	if err != nil {
 		return nil, "", errors.Join(err, db.Close())
 	}
 	return db, key, nil
-}
-
-func verifyLedger(ctx context.Context, cfg configuration, stdout io.Writer) error {
-	db, key, err := existing(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	l, err := ledger.New(db, key, nil)
-	if err != nil {
-		return err
-	}
-	rep, err := l.Verify(ctx)
-	if err != nil {
-		return err
-	}
-	broken, err := governance.Check(ctx, db)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintf(stdout, "%d records, %d checkpoints, %d waiting to be sealed, signed by %s\n", rep.Records, rep.Checkpoints, rep.Unsealed, l.Origin())
-	if len(rep.Problems)+len(broken) == 0 {
-		_, err := fmt.Fprintln(stdout, "Everything stored is as it was signed.")
-		return err
-	}
-	for _, p := range rep.Problems {
-		_, _ = fmt.Fprintln(stdout, "problem:", p)
-	}
-	for _, p := range broken {
-		_, _ = fmt.Fprintln(stdout, "problem:", p)
-	}
-	return errProblems
 }
 
 // runServer runs the server. On a new database it prints the link by which the first

@@ -307,6 +307,20 @@ type govListRecords struct {
 	Search string `query:"search" maxLength:"200" doc:"Part of the body"`
 }
 
+type govProveTenant struct {
+	Tenant string `query:"tenant" maxLength:"128" doc:"Absent: records of no tenant"`
+	From   int64  `query:"from" minimum:"0" doc:"After the checkpoint of this size; absent: from the beginning"`
+}
+
+type govErase struct {
+	Idempotent
+	Body struct {
+		Subject string `json:"subject" minLength:"1" maxLength:"300" doc:"Whom the values are about, such as person:ID or record:ID"`
+		Basis   string `json:"basis" minLength:"1" maxLength:"500" doc:"Why they may or must be erased, such as the number of a request"`
+		Reason  string `json:"reason,omitempty" maxLength:"2000"`
+	}
+}
+
 type govRecordID struct {
 	ID string `path:"id" format:"uuid"`
 }
@@ -406,6 +420,19 @@ func ledgers(a *API) {
 				return nil, ledgerError(err)
 			}
 			return &body[GovCheckpoint]{GovCheckpoint{c.Size, c.Note, log.VerifierKey()}}, nil
+		})
+	Register(a, "ledger:read", huma.Operation{OperationID: "gov-prove-tenant", Method: http.MethodGet, Path: "/ledger/proof", Summary: "Prove that a tenant's records are all there are", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *govProveTenant) (*body[GovSequenceProof], error) {
+			p, err := log.ProveTenant(ctx, in.Tenant, in.From)
+			if err != nil {
+				return nil, ledgerError(err)
+			}
+			return &body[GovSequenceProof]{wireSequenceProof(p)}, nil
+		})
+	GuardedResult[GovErased](a, "ledger:erase", huma.Operation{OperationID: "gov-erase", Method: http.MethodPost, Path: "/ledger/erasures", Summary: "Erase the personal values about somebody", Tags: tags,
+		Description: "Destroys the keys under which the ledger keeps them. Records and proofs stay as they are. It cannot be undone."},
+		func(ctx context.Context, caller governance.Identity, in *govErase) (governance.Outcome, error) {
+			return k.Erase(ctx, caller, governance.Erasure{Subject: in.Body.Subject, Basis: in.Body.Basis}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-verify-ledger", Method: http.MethodPost, Path: "/ledger/verify", Summary: "Recompute the whole log and compare", Tags: tags},
 		func(ctx context.Context, caller governance.Identity, _ *struct{}) (*body[GovVerification], error) {

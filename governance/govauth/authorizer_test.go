@@ -28,6 +28,7 @@ const table = `
 	integration:read  x           -            x           -              x        -
 	integration:write x           -            -           -              -        -
 	key:write         x           -            -           -              -        -
+	ledger:erase      x           -            -           -              -        -
 	ledger:read       x           x            x           -              -        -
 	playbook:read     x           x            x           -              x        -
 	playbook:run      x           -            -           -              -        -
@@ -98,7 +99,7 @@ func TestAuthorizer_Forbids(t *testing.T) {
 
 	representing := user("super_admin")
 	representing.Subject = &governance.Actor{ID: "user:eve"}
-	for _, p := range []string{"approval:vote", "policy:write", "user:write", "key:write", "session:start"} {
+	for _, p := range []string{"approval:vote", "policy:write", "user:write", "key:write", "session:start", "ledger:erase"} {
 		require.Error(t, a.Authorize(ctx, representing, p, governance.Target{}), p)
 	}
 	require.NoError(t, a.Authorize(ctx, representing, "tenant:read", governance.Target{}))

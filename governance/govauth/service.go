@@ -120,6 +120,8 @@ func Policies() []governance.Policy {
 			Mode: governance.Enforce, Require: approver()},
 		{ID: "auth-invite-power", Title: "Inviting a super admin or an approver needs an approver", Actions: []string{"user.invite"},
 			Match: `action.input.roles.exists(r, r == "super_admin" || r == "gov_approver")`, Mode: governance.Enforce, Require: approver()},
+		{ID: "ledger-erase", Title: "Erasing what the ledger says about somebody needs an approver", Actions: []string{governance.ActionErase},
+			Mode: governance.Enforce, Require: approver()},
 	}
 }
 

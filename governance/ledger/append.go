@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
 var (
@@ -26,8 +26,10 @@ var (
 	// ErrForked says that the stored tree and its last checkpoint disagree; nothing is
 	// signed then.
 	ErrForked = errors.New("ledger: the stored tree does not match its last checkpoint")
+	// ErrSucceeded says that the log goes on under another key than the one at hand.
+	ErrSucceeded = errors.New("ledger: the log has another key since")
 	// ErrBadProof says that a proof does not hold.
-	ErrBadProof = errors.New("ledger: the proof does not hold")
+	ErrBadProof = offline.ErrBadProof
 )
 
 //go:embed migrations
@@ -48,7 +50,7 @@ const MaxBody = 65535
 // Entry is a record to append.
 type Entry struct {
 	ID          uuid.UUID // version 7: records are sealed in the order of ids
-	Tenant      string
+	Tenant      string    // what the body's member "tenant" says
 	Kind        string
 	Body        []byte // canonical JSON
 	At          time.Time
@@ -63,26 +65,14 @@ type Receipt struct {
 }
 
 // Disclosure is a personal value whose salted digest stands in a record's body.
-type Disclosure struct {
-	Field string `json:"field"`
-	Value string `json:"value"`
-	Salt  []byte `json:"salt"`
-}
+type Disclosure = offline.Disclosure
 
 // NewDisclosure salts a value with 128 random bits, because a plain hash of an
-// address or a name is found by trying.
-func NewDisclosure(field, value string) Disclosure {
+// address or a name is found by trying. subject is whom it is about, as an opaque id.
+func NewDisclosure(field, value, subject string) Disclosure {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // crypto/rand.Read never fails
-	return Disclosure{field, value, salt}
-}
-
-// Digest is what the body carries in the value's place.
-func (d Disclosure) Digest() string {
-	h := sha256.New()
-	_, _ = h.Write(d.Salt)
-	_, _ = h.Write([]byte(d.Field + "\x00" + d.Value))
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return Disclosure{Field: field, Value: value, Salt: salt, Subject: subject}
 }
 
 type recordRow struct {
@@ -100,10 +90,12 @@ type recordRow struct {
 type disclosureRow struct {
 	bun.BaseModel `bun:"table:gov_disclosure"`
 
-	Record uuid.UUID `bun:"record,pk"`
-	Field  string    `bun:"field,pk"`
-	Salt   []byte    `bun:"salt"`
-	Value  string    `bun:"value"`
+	Record uuid.UUID  `bun:"record,pk"`
+	Field  string     `bun:"field,pk"`
+	Salt   []byte     `bun:"salt"`  // of values that are older than keys
+	Value  string     `bun:"value"` // as well
+	KeyID  *uuid.UUID `bun:"key_id,type:uuid"`
+	Sealed []byte     `bun:"sealed"`
 }
 
 // Append writes entries in tx's commit, in one statement with those of the callers
@@ -113,7 +105,7 @@ type disclosureRow struct {
 // On SQLite, where one writer holds the lock until the commit, the records become
 // leaves in that commit, and only the signature comes after it. On PostgreSQL that
 // would make each writer wait for the one before, and [Log.Seal] does it afterwards.
-func Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
+func (l *Log) Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
 	out := make([]Receipt, len(es))
 	for i, e := range es {
 		if err := e.validate(); err != nil {
@@ -124,11 +116,8 @@ func Append(ctx context.Context, tx *govdb.Tx, es ...Entry) ([]Receipt, error) {
 		if err := tx.Defer(ctx, "gov_record", flushRecords, row); err != nil {
 			return nil, err
 		}
-		for _, d := range e.Disclosures {
-			row := &disclosureRow{Record: e.ID, Field: d.Field, Salt: d.Salt, Value: d.Value}
-			if err := tx.Defer(ctx, "gov_disclosure", flushDisclosures, row); err != nil {
-				return nil, err
-			}
+		if err := l.sealValuesTx(ctx, tx, e); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -142,6 +131,8 @@ func (e Entry) validate() error {
 		return fmt.Errorf("the body has %d bytes, want 1 to %d", len(e.Body), MaxBody)
 	case !utf8.Valid(e.Body) || !json.Valid(e.Body):
 		return errors.New("the body is not JSON in UTF-8")
+	case offline.TenantOf(e.Body) != e.Tenant:
+		return fmt.Errorf("the body speaks of tenant %q, the entry of %q", offline.TenantOf(e.Body), e.Tenant)
 	case strings.ContainsRune(e.Tenant+e.Kind+string(e.Body), 0):
 		return errors.New("it contains U+0000")
 	}
@@ -166,14 +157,6 @@ func flushRecords(ctx context.Context, tx *govdb.Tx, items []any) error {
 		if err := grow(ctx, tx, newHashes(ctx, tx), size, rows); err != nil {
 			return err
 		}
-	}
-	return govdb.InsertAll(ctx, tx, rows)
-}
-
-func flushDisclosures(ctx context.Context, tx *govdb.Tx, items []any) error {
-	rows := make([]*disclosureRow, len(items))
-	for i, it := range items {
-		rows[i] = it.(*disclosureRow)
 	}
 	return govdb.InsertAll(ctx, tx, rows)
 }

@@ -44,6 +44,12 @@ type Log struct {
 	mu       sync.Mutex
 	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
 	seen     int64                   // the largest tree that this process has signed or found signed
+
+	ring    keyring
+	sealing sync.Mutex
+	held    lease.Lease
+	catchUp int64    // most leaves that one seal adds to the tenants' sequences
+	tenants *tenants // as they stand in the database; nil when that is not known
 }
 
 // GenerateKey makes a signing key and the verification key that goes with it, in
@@ -86,7 +92,7 @@ func New(db *govdb.DB, skey string, opts *Options) (*Log, error) {
 		return nil, fmt.Errorf("ledger: verification key: %w", err)
 	}
 	return &Log{db: db, signer: signer, verifier: verifier, vkey: vkey, opts: o, owner: uuid.NewString(),
-		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}}, nil
+		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}, catchUp: catchUp, ring: keyring{keys: map[string]ringKey{}}}, nil
 }
 
 // VerifierKey is the key that others check this log's checkpoints with.
@@ -114,6 +120,7 @@ func (l *Log) Expect(r Receipt) {
 // Run seals until ctx ends: within Options.Poll of a commit at the latest, at once
 // after a Wake.
 func (l *Log) Run(ctx context.Context) {
+	defer l.leave(context.WithoutCancel(ctx))
 	checked := time.Now()
 	for ctx.Err() == nil {
 		n, err := l.Seal(ctx)
@@ -142,6 +149,21 @@ func (l *Log) Run(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+// leave lets another server seal at once.
+func (l *Log) leave(ctx context.Context) {
+	l.sealing.Lock()
+	defer l.sealing.Unlock()
+	if l.held.Owner == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := lease.Release(ctx, l.db, l.held); err != nil {
+		l.opts.Logger.WarnContext(ctx, "give the lease of the ledger back", "error", err)
+	}
+	l.held = lease.Lease{}
 }
 
 func (l *Log) checkLate(ctx context.Context) error {
@@ -188,13 +210,24 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	}
 	n := 0
 	var size int64
+	l.sealing.Lock()
+	defer l.sealing.Unlock()
+	var t *tenants
+	var held lease.Lease
 	err = l.db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
 		n = 0
-		held, ok, err := lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
+		var ok bool
+		var err error
+		held, ok, err = lease.AcquireTx(ctx, tx, "ledger.seal", l.owner, 10*time.Second)
 		if err != nil || !ok {
+			held = lease.Lease{}
 			return err
 		}
-		if n, size, err = l.sealTx(ctx, tx); err != nil {
+		t, l.tenants = l.tenants, nil // what a transaction that fails leaves here is not what is stored
+		if t == nil {
+			t = &tenants{}
+		}
+		if n, size, err = l.sealTx(ctx, tx, t); err != nil {
 			return err
 		}
 		return lease.CheckTx(ctx, tx, held)
@@ -202,6 +235,7 @@ func (l *Log) Seal(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	l.tenants, l.held = t, held
 	l.mu.Lock()
 	l.seen = max(l.seen, size)
 	l.mu.Unlock()
@@ -218,14 +252,14 @@ type checkpointRow struct {
 }
 
 // sealTx says how many records it added to what is signed, and of what size that is.
-func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (added int, size int64, err error) {
+func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx, t *tenants) (added int, size int64, err error) {
 	tree := newHashes(ctx, tx)
 	signed, size, err := l.checkedSize(ctx, tx, tree)
 	if err != nil {
 		return 0, 0, err
 	}
 	var rows []*recordRow
-	if err := tx.NewSelect().Model(&rows).Column("id", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
+	if err := tx.NewSelect().Model(&rows).Column("id", "tenant", "body").Where("n IS NULL").Order("id").Limit(l.opts.Batch).Scan(ctx); err != nil {
 		return 0, 0, fmt.Errorf("records without a leaf: %w", err)
 	}
 	if len(rows) > 0 {
@@ -240,7 +274,10 @@ func (l *Log) sealTx(ctx context.Context, tx *govdb.Tx) (added int, size int64, 
 	if size == signed {
 		return 0, size, nil
 	}
-	return int(size - signed), size, l.signTx(ctx, tx, tree, size)
+	if err := t.advance(ctx, tx, tree, size, l.catchUp, rows); err != nil {
+		return 0, 0, err
+	}
+	return int(size - signed), size, l.signTx(ctx, tx, tree, size, t)
 }
 
 // place writes the leaves' numbers: in one statement where each costs a round trip.
@@ -260,6 +297,9 @@ func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []*recordRow) error 
 // checkedSize is how many leaves the last checkpoint signed and how many there are,
 // after making sure that what is stored still has the root that was signed.
 func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (signed, size int64, err error) {
+	if err := l.current(ctx, tx); err != nil {
+		return 0, 0, err
+	}
 	if size, err = treeSize(ctx, tx); err != nil {
 		return 0, 0, err
 	}
@@ -299,12 +339,15 @@ func (l *Log) grown(signed int64) error {
 	return nil
 }
 
-func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64) error {
+func (l *Log) signTx(ctx context.Context, tx *govdb.Tx, tree *hashes, size int64, t *tenants) error {
 	root, err := tlog.TreeHash(size, tree)
 	if err != nil {
 		return fmt.Errorf("root of %d: %w", size, err)
 	}
 	text := flog.Checkpoint{Origin: l.Origin(), Size: uint64(size), Hash: root[:]}.Marshal()
+	if t.covered == size {
+		text = append(text, t.all.Extension()+"\n"...)
+	}
 	signed, err := note.Sign(&note.Note{Text: string(text)}, l.signer)
 	if err != nil {
 		return fmt.Errorf("sign the checkpoint of %d: %w", size, err)

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	flog "github.com/transparency-dev/formats/log"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
 // Record is a stored entry. N is its leaf, -1 while no checkpoint covers it.
@@ -110,10 +110,9 @@ func (l *Log) Record(ctx context.Context, id uuid.UUID) (Record, error) {
 	if err := l.db.Read().NewSelect().Model(&ds).Where("record = ?", id).Order("field").Scan(ctx); err != nil {
 		return out, fmt.Errorf("disclosures of %s: %w", id, err)
 	}
-	for _, d := range ds {
-		out.Disclosures = append(out.Disclosures, Disclosure{d.Field, d.Value, d.Salt})
-	}
-	return out, nil
+	open, err := openAll(ctx, l.db.Read(), ds, func(disclosureRow, error) {}) // Verify reports it
+	out.Disclosures = open[id]
+	return out, err
 }
 
 // Checkpoint is a signed head of the tree.
@@ -137,12 +136,7 @@ func (l *Log) Checkpoint(ctx context.Context) (Checkpoint, error) {
 }
 
 // Proof shows offline that a record is in the log: see [VerifyProof].
-type Proof struct {
-	Body       string   `json:"body"` // the leaf, byte for byte
-	N          int64    `json:"n"`
-	Path       []string `json:"path"` // RFC 6962 inclusion proof, base64
-	Checkpoint string   `json:"checkpoint"`
-}
+type Proof = offline.Proof
 
 // Prove proves a sealed record against the newest checkpoint.
 func (l *Log) Prove(ctx context.Context, id uuid.UUID) (Proof, error) {
@@ -157,45 +151,30 @@ func (l *Log) Prove(ctx context.Context, id uuid.UUID) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	path, err := tlog.ProveRecord(c.Size, r.N, newHashes(ctx, l.db.Read()))
+	p, err := provePath(newHashes(ctx, l.db.Read()), c.Size, r.N)
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove %s: %w", id, err)
 	}
-	p := Proof{Body: string(r.Body), N: r.N, Checkpoint: c.Note, Path: make([]string, len(path))}
+	p.Body, p.Checkpoint = string(r.Body), c.Note
+	return p, nil
+}
+
+// provePath is a proof that lacks its body and its checkpoint.
+func provePath(tree *hashes, size, n int64) (Proof, error) {
+	path, err := tlog.ProveRecord(size, n, tree)
+	if err != nil {
+		return Proof{}, err
+	}
+	p := Proof{N: n, Path: make([]string, len(path))}
 	for i, h := range path {
-		p.Path[i] = base64.StdEncoding.EncodeToString(h[:])
+		p.Path[i] = h.String()
 	}
 	return p, nil
 }
 
 // VerifyProof checks a proof with nothing but the log's verification key. Every
 // failure is ErrBadProof.
-func VerifyProof(vkey string, p Proof) error {
-	bad := func(why string) error { return fmt.Errorf("%w: %s", ErrBadProof, why) }
-	verifier, err := note.NewVerifier(vkey)
-	if err != nil {
-		return bad("the verification key does not parse")
-	}
-	c, _, _, err := flog.ParseCheckpoint([]byte(p.Checkpoint), verifier.Name(), verifier)
-	if err != nil {
-		return bad("the checkpoint is not signed by this key")
-	}
-	path := make(tlog.RecordProof, len(p.Path))
-	for i, s := range p.Path {
-		b, err := base64.StdEncoding.DecodeString(s)
-		if err != nil || len(b) != tlog.HashSize {
-			return bad("the path is malformed")
-		}
-		path[i] = tlog.Hash(b)
-	}
-	if len(c.Hash) != tlog.HashSize {
-		return bad("the checkpoint's root is malformed")
-	}
-	if err := tlog.CheckRecord(path, int64(c.Size), tlog.Hash(c.Hash), p.N, tlog.RecordHash([]byte(p.Body))); err != nil {
-		return bad("the path does not lead to the checkpoint's root")
-	}
-	return nil
-}
+func VerifyProof(vkey string, p Proof) error { return offline.VerifyProof(vkey, p) }
 
 // Report is what Verify found.
 type Report struct {
@@ -217,7 +196,11 @@ func (l *Log) Verify(ctx context.Context) (Report, error) {
 		return rep, fmt.Errorf("verify: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	v := &verification{rep: &rep, log: l, verifier: l.verifier}
+	keys, err := l.keysAt(ctx, tx)
+	if err != nil {
+		return rep, fmt.Errorf("verify: %w", err)
+	}
+	v := &verification{rep: &rep, log: l, keys: keys, heads: map[string]*offline.TenantHead{}, changed: map[string]bool{}}
 	if err := tx.NewRaw("SELECT COUNT(*) FROM gov_record WHERE n IS NULL").Scan(ctx, &rep.Unsealed); err != nil {
 		return rep, fmt.Errorf("verify: %w", err)
 	}
@@ -258,6 +241,9 @@ func (l *Log) Verify(ctx context.Context) (Report, error) {
 		}
 		rep.Records = next
 	}
+	if err := v.storedSequences(ctx, tx); err != nil {
+		return rep, err
+	}
 	for _, c := range checkpoints {
 		v.problem("checkpoint of %d has no records behind it", c.Size)
 	}
@@ -290,10 +276,13 @@ func isolation(db *govdb.DB) sql.IsolationLevel {
 type verification struct {
 	rep      *Report
 	log      *Log
-	verifier note.Verifier
+	keys     []keySpan
 	stored   map[int64]tlog.Hash
 	frontier []node
 	last     int64
+	heads    map[string]*offline.TenantHead
+	changed  map[string]bool // tenants whose heads are not in the map yet
+	tenants  *offline.TenantMap
 }
 
 type node struct {
@@ -312,7 +301,13 @@ func (v *verification) leaf(n int64, r recordRow, checkpoints []checkpointRow) [
 	if sum := sha256.Sum256([]byte(r.Body)); string(sum[:]) != string(r.Digest) {
 		v.problem("record %s (leaf %d) does not have its digest", r.ID, n)
 	}
-	v.push(node{0, n, tlog.RecordHash([]byte(r.Body))}, r.ID)
+	leaf := tlog.RecordHash([]byte(r.Body))
+	if tenant := offline.TenantOf([]byte(r.Body)); tenant != r.Tenant {
+		v.problem("record %s (leaf %d) is filed under another tenant than it speaks of", r.ID, n)
+	} else {
+		v.follow(tenant, n, leaf)
+	}
+	v.push(node{0, n, leaf}, r.ID)
 	for len(checkpoints) > 0 && checkpoints[0].Size == n+1 {
 		v.checkpoint(checkpoints[0])
 		checkpoints = checkpoints[1:]
@@ -352,14 +347,18 @@ func (v *verification) checkpoint(c checkpointRow) {
 		v.problem("checkpoint of %d has another root than its records", c.Size)
 		return
 	}
-	signed, _, _, err := flog.ParseCheckpoint([]byte(c.Note), v.log.Origin(), v.verifier)
+	for len(v.keys) > 1 && c.Size > v.keys[0].until {
+		v.keys = v.keys[1:]
+	}
+	signed, err := offline.ParseHead([]byte(c.Note), v.keys[0].vkey)
 	if err != nil {
 		v.problem("checkpoint of %d is not signed by this log's key", c.Size)
 		return
 	}
-	if int64(signed.Size) != c.Size || string(signed.Hash) != string(c.Root) {
+	if signed.Size != c.Size || string(signed.Root[:]) != string(c.Root) {
 		v.problem("checkpoint of %d: the signed text says something else", c.Size)
 	}
+	v.sequences(c, signed)
 }
 
 // verifierOf derives the public half of a note signing key: the key's bytes are an

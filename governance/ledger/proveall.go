@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 
 	"github.com/google/uuid"
 	"github.com/uptrace/bun"
@@ -54,9 +55,11 @@ func (l *Log) ReadDisclosures(ctx context.Context, ids ...uuid.UUID) (map[uuid.U
 		if err := l.db.Read().NewSelect().Model(&page).Where("record IN (?)", bun.List(ids[start:min(start+500, len(ids))])).Order("record", "field").Scan(ctx); err != nil {
 			return nil, fmt.Errorf("disclosures: %w", err)
 		}
-		for _, d := range page {
-			out[d.Record] = append(out[d.Record], Disclosure{d.Field, d.Value, d.Salt})
+		open, err := openAll(ctx, l.db.Read(), page, func(disclosureRow, error) {}) // Verify reports what does not open
+		if err != nil {
+			return nil, err
 		}
+		maps.Copy(out, open)
 	}
 	return out, nil
 }

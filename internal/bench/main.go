@@ -37,11 +37,13 @@ func main() {
 	pad := flag.Int("pad", 0, "bytes that it adds to each row")
 	rounds := flag.Int("rounds", 5, "rounds of each figure")
 	seconds := flag.Float64("seconds", 2, "length of a round")
+	only := flag.String("only", "", "ledger: this figure alone")
 	flag.Parse()
 	if *mode != "" {
 		exit(serveBench(*mode, *dsn, *conns, *pad))
 	}
 	b := &bench{rounds: *rounds, length: time.Duration(*seconds * float64(time.Second))}
+	b.only = *only
 	exit(b.run())
 }
 
@@ -57,6 +59,7 @@ type bench struct {
 	rounds int
 	length time.Duration
 	dir    string
+	only   string
 	pad    int // bytes that an audited write stores beside its note, once measured
 }
 
@@ -66,6 +69,9 @@ func (b *bench) run() error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
+	if b.only == "ledger" {
+		return b.ledger()
+	}
 	if err := b.decision(); err != nil {
 		return fmt.Errorf("guard decision: %w", err)
 	}
@@ -88,6 +94,9 @@ func (b *bench) run() error {
 		}
 	} else {
 		fmt.Println("PostgreSQL: not measured, REEVE_TEST_POSTGRES is not set")
+	}
+	if err := b.ledger(); err != nil {
+		return fmt.Errorf("ledger: %w", err)
 	}
 	if err := b.server(); err != nil {
 		return fmt.Errorf("server: %w", err)

@@ -1,0 +1,144 @@
+// Command reeve-verify checks what a Reeve ledger handed out, with nothing but the
+// log's verification key: no database, no server, no trust in either.
+//
+//	reeve-verify log    -key KEY FOLDER|URL   every byte of an exported or served log
+//	reeve-verify proof  -key KEY FILE         one record's proof, as JSON or C2SP tlog-proof
+//	reeve-verify tenant -key KEY FILE         that the records of a tenant are all there are
+//
+// KEY is the verification key, or @FILE that holds it. It exits with 0 when everything
+// holds, 1 when it could not look, 2 when it was called wrongly, 3 when something does
+// not hold.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitProblems = 3
+)
+
+var (
+	errUsage    = errors.New("called wrongly")
+	errProblems = errors.New("something does not hold")
+)
+
+// command is one thing that can be checked.
+type command struct {
+	name, args, does string
+	run              func(ctx context.Context, c *call) error
+}
+
+func commands() []command {
+	return []command{
+		{"log", "FOLDER|URL", "check every byte of an exported or served log", checkLog},
+		{"proof", "FILE", "check one record's proof", checkProof},
+		{"tenant", "FILE", "check that the records of a tenant are all there are", checkTenant},
+	}
+}
+
+// call is what a command was called with.
+type call struct {
+	key, body string
+	witnesses list
+	earlier   list
+	headers   list
+	entries   bool
+	arg       string
+	out       io.Writer
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+// String implements flag.Value.
+func (l *list) String() string { return strings.Join(*l, ", ") }
+
+// Set implements flag.Value.
+func (l *list) Set(v string) error {
+	*l = append(*l, v)
+	return nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := execute(ctx, args, stdout, stderr)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errProblems):
+		return exitProblems
+	case errors.Is(err, errUsage):
+		_, _ = fmt.Fprintf(stderr, "reeve-verify: error: %v\n", err)
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(stderr, "reeve-verify: error: %v\n", err)
+	return exitFailed
+}
+
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
+		for _, c := range commands() {
+			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-11s %s\n", c.name, c.args, c.does)
+		}
+		if len(args) == 0 {
+			return fmt.Errorf("%w: a command is missing", errUsage)
+		}
+		return nil
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		in := &call{out: stdout}
+		flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+		flags.SetOutput(stderr)
+		flags.StringVar(&in.key, "key", "", "the log's verification key, or @FILE (required)")
+		switch c.name {
+		case "log":
+			flags.Var(&in.witnesses, "witness", "a witness's key; may be given several times")
+			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, which must be part of the log; may be given several times")
+			flags.Var(&in.headers, "header", "a header for a URL, as 'Name: value'; may be given several times")
+			flags.BoolVar(&in.entries, "entries", false, "print every record")
+		case "proof":
+			flags.StringVar(&in.body, "body", "", "the file with the record, for a proof in the form of C2SP tlog-proof")
+		}
+		if err := flags.Parse(args[1:]); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return err
+			}
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		if flags.NArg() != 1 || in.key == "" {
+			return fmt.Errorf("%w: want -key KEY and one %s", errUsage, c.args)
+		}
+		in.arg = flags.Arg(0)
+		if path, ok := strings.CutPrefix(in.key, "@"); ok {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			in.key = string(b)
+		}
+		in.key = strings.TrimSpace(in.key)
+		return c.run(ctx, in)
+	}
+	return fmt.Errorf("%w: unknown command %q", errUsage, args[0])
+}

@@ -1,0 +1,134 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/ledger/offline"
+)
+
+// Sink keeps checkpoints somewhere else. Implementations: [File], [Webhook].
+type Sink interface {
+	// Name tells sinks apart; the log remembers by it how far each was told.
+	Name() string
+	Publish(ctx context.Context, c ledger.Checkpoint) error
+}
+
+// Rememberer is implemented by sinks that can say what they were told last.
+type Rememberer interface {
+	// Last is the last checkpoint, nil when there is none.
+	Last(ctx context.Context) ([]byte, error)
+}
+
+// Witness cosigns checkpoints at its address, below which add-checkpoint is.
+type Witness struct {
+	URL string
+	Key string // its verification key, of cosignature/v1
+}
+
+// Options tunes a Publisher.
+type Options struct {
+	Client    *http.Client // calls the witnesses; required with any: see governance/outgoing
+	Witnesses []Witness
+	Sinks     []Sink
+}
+
+// Publisher asks witnesses and tells sinks. Use [New].
+type Publisher struct {
+	log  *ledger.Log
+	opts Options
+}
+
+// New makes a Publisher of a log.
+func New(log *ledger.Log, opts *Options) (*Publisher, error) {
+	if log == nil || opts == nil {
+		return nil, errors.New("publish: log and options are required")
+	}
+	if len(opts.Witnesses) > 0 && opts.Client == nil {
+		return nil, errors.New("publish: Options.Client is required with witnesses")
+	}
+	names := map[string]bool{}
+	for i, w := range opts.Witnesses {
+		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("publish: witness %d: %q is not an http or https address", i+1, w.URL)
+		}
+		if _, err := offline.NewCosignatureVerifier(w.Key); err != nil {
+			return nil, fmt.Errorf("publish: witness %d: %w", i+1, err)
+		}
+		if names[w.Key] {
+			return nil, fmt.Errorf("publish: witness %d stands twice", i+1)
+		}
+		names[w.Key] = true
+	}
+	for _, s := range opts.Sinks {
+		if s.Name() == "" || names[s.Name()] {
+			return nil, fmt.Errorf("publish: sink %q has no name or stands twice", s.Name())
+		}
+		names[s.Name()] = true
+	}
+	return &Publisher{log, *opts}, nil
+}
+
+// Restore lets the log know the heads that sinks remember, before anything is signed: a
+// database that was restored from a backup has fewer, and must not sign others of
+// the same sizes.
+func (p *Publisher) Restore(ctx context.Context) error {
+	var errs []error
+	for _, s := range p.opts.Sinks {
+		r, ok := s.(Rememberer)
+		if !ok {
+			continue
+		}
+		last, err := r.Last(ctx)
+		if err == nil && last != nil {
+			err = p.log.Saw(ctx, last)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("publish: %s: %w", s.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Turn has the newest checkpoint cosigned by every witness that has not, then tells it
+// to every sink that does not know it. One that fails keeps no other from its turn;
+// what failed is in the error.
+func (p *Publisher) Turn(ctx context.Context) error {
+	c, err := p.log.Checkpoint(ctx)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, w := range p.opts.Witnesses {
+		if err := p.witness(ctx, w, c); err != nil {
+			errs = append(errs, fmt.Errorf("publish: witness %s: %w", w.URL, err))
+		}
+	}
+	if c, err = p.log.Witnessed(ctx, 0); err != nil {
+		return err
+	}
+	for _, s := range p.opts.Sinks {
+		if err := p.tell(ctx, s, c); err != nil {
+			errs = append(errs, fmt.Errorf("publish: %s: %w", s.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Publisher) tell(ctx context.Context, s Sink, c ledger.Checkpoint) error {
+	told, err := p.log.Published(ctx, s.Name())
+	if err != nil || told >= c.Size {
+		return err
+	}
+	if err := s.Publish(ctx, c); err != nil {
+		return err
+	}
+	return p.log.SetPublished(ctx, s.Name(), c.Size)
+}

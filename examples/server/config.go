@@ -47,6 +47,7 @@ var settings = []setting{
 	{key: "notify_webhook_secret", doc: "key that signs them", secret: true},
 	{key: "notify_slack", doc: "Slack incoming webhook for alerts", secret: true, check: checkURL},
 	{key: "notify_pagerduty", doc: "PagerDuty Events v2 routing key for critical alerts", secret: true},
+	{key: "impersonation_observer", standard: "on_request", doc: "which impersonations somebody has to watch: on_request, write (and those asked for) or always", check: oneOf("on_request", "write", "always")},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 

@@ -36,6 +36,7 @@ const table = `
 	runbook:work      x           -            -           -              x        -
 	session:end       x           -            -           -              x        -
 	session:read      x           x            x           -              x        -
+	session:review    x           x            -           -              -        -
 	session:start     x           -            -           -              x        -
 	support:lookup    x           -            -           -              -        x
 	tenant:credit     x           -            -           -              x        -

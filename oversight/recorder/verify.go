@@ -265,7 +265,7 @@ func (r *Recorder) Frame(ctx context.Context, session uuid.UUID, n int) (Frame, 
 			continue
 		}
 		if p.gap != nil {
-			return Frame{}, fmt.Errorf("frame %d of session %s: %s: %w", n, session, p.gap.Text, ErrTampered)
+			return Frame{}, fmt.Errorf("frame %d of session %s: %s: %w: %w", n, session, p.gap.Text, ErrTampered, governance.ErrConflict)
 		}
 		return p.frames[n-p.base-1], nil
 	}

@@ -133,6 +133,9 @@ func (p oversightPages) recording(c *Ctx, s oversight.Session, page *sessionPage
 	}
 	page.lay(n)
 	if n == 0 {
+		if len(got.Report.Gaps) > 0 {
+			page.Changed = "Nothing of it can be shown."
+		}
 		return nil
 	}
 	f, err := p.rec.Frame(c.Context(), s.ID, n)

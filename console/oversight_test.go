@@ -144,6 +144,121 @@ func TestOversight_Journey(t *testing.T) {
 	require.NotContains(t, page.body, "<iframe")
 }
 
+// TestOversight_Watch goes through a session that has to be watched: the wall, the
+// observer's page, the end, the review, and what the customer's page says.
+func TestOversight_Watch(t *testing.T) {
+	t.Parallel()
+	b := newOversightBench(t)
+	b.People.Put("rita", "reviewer")
+	b.People.Allow("reviewer", "session:read", "session:review", "tenant:read")
+	dana, kim, rita := browse(t, b.console, b.As("dana")), browse(t, b.console, b.As("kim")), browse(t, b.console, b.As("rita"))
+	require.Contains(t, kim.get("/sessions/live", 200).body, "Nobody works as a customer now")
+	require.Contains(t, rita.get("/sessions/reviews", 200).body, "No review is due")
+	begun := dana.post("/sessions", http.StatusSeeOther, "tenant", "acme", "user", "u1", "scope", "write", "minutes", "15", "reason", "a <i>look</i>", "observer", "on")
+	require.Contains(t, begun.location, "/sessions/", "it waits, so it does not lead into the product")
+	at := strings.TrimPrefix(begun.location, "/console")
+	visit := func(path string) int {
+		r := httptest.NewRequestWithContext(governance.WithIdentity(t.Context(), b.As("dana")), "GET", path, nil)
+		r.AddCookie(&http.Cookie{Name: "reeve_impersonation", Value: dana.cookies["reeve_impersonation"]})
+		w := httptest.NewRecorder()
+		b.app.ServeHTTP(w, r)
+		return w.Code
+	}
+	require.Equal(t, http.StatusServiceUnavailable, visit("/app/"))
+	wall := kim.get("/sessions/live", 200)
+	requireMarkup(t, wall.body)
+	require.Contains(t, wall.body, "nobody watches, and somebody has to")
+	require.Contains(t, wall.body, "a &lt;i&gt;look&lt;/i&gt;")
+	require.Contains(t, wall.header.Get("Content-Security-Policy"), "frame-src 'self'")
+	dana.get(at+"/watch", http.StatusForbidden)
+	dana.post(at+"/observe", http.StatusForbidden)
+	browse(t, b.console, b.As("vic")).get("/sessions/live", http.StatusForbidden)
+	browse(t, b.console, b.As("vic")).get("/sessions/reviews", http.StatusForbidden)
+	kim.get(at+"/observe", http.StatusNotFound) // no address that is read counts as watching
+	require.Contains(t, kim.get(at+"/watch", 200).body, "Start to watch")
+	require.Equal(t, http.StatusServiceUnavailable, visit("/app/"), "to look at the page is not to watch")
+	kim.post(at+"/observe", http.StatusSeeOther)
+	require.Equal(t, 200, visit("/app/"))
+	watch := kim.get(at+"/watch", 200)
+	requireMarkup(t, watch.body)
+	require.Contains(t, watch.body, "I am still watching")
+	require.Contains(t, watch.body, "data-beat")
+	require.Contains(t, watch.body, at+"/shown?frame=1")
+	shown := kim.get(at+"/shown", 200)
+	require.Equal(t, recorder.ReplayPolicy, shown.header.Get("Content-Security-Policy"))
+	require.NotContains(t, shown.body, "olga@example.com")
+	require.Contains(t, kim.get("/tenants/acme/access", 200).body, ">live<")
+	kim.post(at+"/leave", http.StatusSeeOther)
+	require.Equal(t, http.StatusServiceUnavailable, visit("/app/"))
+	kim.post(at+"/observe", http.StatusSeeOther)
+	kim.post(at+"/end", http.StatusSeeOther, "reason", "seen enough")
+	require.Equal(t, http.StatusUnauthorized, visit("/app/"))
+	require.Contains(t, kim.get(at+"/watch", 200).body, "The session is over")
+	kim.post(at+"/observe", http.StatusSeeOther)
+
+	require.Contains(t, rita.get("/sessions/reviews", 200).body, at+"#review")
+	require.NotContains(t, dana.get(at, 200).body, "Record the review")
+	back := rita.post(at+"/review", http.StatusUnprocessableEntity, "verdict", "violation", "note", "")
+	require.Contains(t, back.body, "is required for a violation")
+	rita.post(at+"/review", http.StatusSeeOther, "verdict", "accepted", "note", "as the ticket asked")
+	require.Contains(t, rita.get(at, 200).body, "as the ticket asked")
+	rita.post(at+"/review", http.StatusConflict, "verdict", "accepted", "note", "")
+	require.Contains(t, rita.get("/sessions/reviews", 200).body, "No review is due")
+	require.Contains(t, rita.get("/tenants/acme/access", 200).body, "Olga Admin")
+}
+
+// TestOversight_FreshSignIn: the dialog asks to sign in before it asks anything else.
+func TestOversight_FreshSignIn(t *testing.T) {
+	t.Parallel()
+	b := newOversightBench(t)
+	id := b.As("dana")
+	b.Advance(16 * time.Minute)
+	dana := browse(t, b.console, id)
+	page := dana.get("/sessions/new?tenant=acme", 200)
+	requireMarkup(t, page.body)
+	require.Contains(t, page.body, "/console/signin?next=%2Fconsole%2Fsessions%2Fnew%3Ftenant%3Dacme")
+	require.NotContains(t, page.body, "Start session")
+	dana.post("/sessions", http.StatusSeeOther, "tenant", "acme", "user", "u1", "scope", "read", "minutes", "15", "reason", "a look")
+	require.Empty(t, dana.cookies["reeve_impersonation"])
+	require.Contains(t, b.Actions(t), "impersonation.start denied")
+	// No address that is only read begins one.
+	fresh := browse(t, b.console, b.As("dana"))
+	fresh.get("/sessions/new?tenant=acme&user=u1&scope=read&minutes=15&reason=a+look", 200)
+	all, err := b.svc.Sessions(t.Context(), oversight.Filter{})
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
+// TestOversight_Gaps: what was changed is a gap among frames that still replay.
+func TestOversight_Gaps(t *testing.T) {
+	t.Parallel()
+	b := newOversightBench(t)
+	dana, kim := browse(t, b.console, b.As("dana")), browse(t, b.console, b.As("kim"))
+	dana.post("/sessions", http.StatusSeeOther, "tenant", "acme", "user", "u1", "scope", "read", "minutes", "15", "reason", "a look")
+	for range 3 {
+		r := httptest.NewRequestWithContext(governance.WithIdentity(t.Context(), b.As("dana")), "GET", "/app/", nil)
+		r.AddCookie(&http.Cookie{Name: "reeve_impersonation", Value: dana.cookies["reeve_impersonation"]})
+		b.app.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	live, err := b.svc.Live(t.Context())
+	require.NoError(t, err)
+	at := "/sessions/" + live[0].ID.String()
+	require.NotContains(t, kim.get(at, 200).body, "r-gap")
+	found, err := filepath.Glob(filepath.Join(b.dir, "*", "000002-*"))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(found[0]))
+	page := kim.get(at, 200)
+	requireMarkup(t, page.body)
+	require.Contains(t, page.body, `class="r-gap"`)
+	require.Contains(t, page.body, "chunk 2 is missing")
+	require.Contains(t, page.body, `aria-label="2 frames, `)
+	require.Contains(t, page.body, at+"/frames/1")
+	require.Contains(t, page.body, "?frame=3#replay", "the frame after the gap keeps its number")
+	require.NotContains(t, page.body, "?frame=2#replay")
+	require.Contains(t, kim.get(at+"?frame=2", 200).body, "nothing of it is shown")
+	kim.get(at+"/frames/2", http.StatusConflict)
+}
+
 func TestOversight_Acts(t *testing.T) {
 	t.Parallel()
 	b := newOversightBench(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"path"
 	"strings"
@@ -23,6 +24,14 @@ func FromContext(ctx context.Context) (Session, bool) {
 		return Session{}, false
 	}
 	return l.Session, true
+}
+
+// IsImpersonated tells whether somebody works as the user of this request. What a
+// product derives from its users' own behaviour, such as the last sign-in, a mail
+// about a new device or a figure of usage, must leave such requests out.
+func IsImpersonated(ctx context.Context) bool {
+	_, ok := ctx.Value(sessionKey{}).(*live)
+	return ok
 }
 
 // live is a session in the middle of a request.
@@ -82,8 +91,11 @@ func (s *Service) Middleware(next http.Handler) http.Handler {
 		}
 		ctx := r.Context()
 		have, id, err := s.authenticate(ctx, c.Value)
+		if errors.Is(err, errPaused) && path.Clean(r.URL.Path) == s.opts.EndPath && r.Method == http.MethodPost {
+			err = nil // what is paused can be ended
+		}
 		if err != nil {
-			s.refuse(w, r, err)
+			s.refuse(w, r, have, err)
 			return
 		}
 		if path.Clean(r.URL.Path) == s.opts.EndPath {
@@ -94,8 +106,8 @@ func (s *Service) Middleware(next http.Handler) http.Handler {
 			s.block(w, r, have, id, why)
 			return
 		}
-		if err := s.touch(ctx, have); err != nil {
-			s.refuse(w, r, err)
+		if err := s.touch(ctx, r, have, id); err != nil {
+			s.refuse(w, r, have, err)
 			return
 		}
 		w.Header().Set("X-Impersonated-By", headerText(id.Actor.ID))
@@ -151,8 +163,10 @@ func (s *Service) authenticate(ctx context.Context, token string) (Session, gove
 	if !may {
 		return have, caller, over(EndRevoked)
 	}
-	if have.State == StatePaused {
-		return have, caller, errPaused
+	if have.Observer && have.State == StateActive {
+		if err := s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error { return s.watchedTx(ctx, tx, &have) }); err != nil {
+			return have, caller, err
+		}
 	}
 	subject, err := s.target(ctx, caller, have.Tenant, have.User)
 	var denied *governance.DeniedError
@@ -164,6 +178,9 @@ func (s *Service) authenticate(ctx context.Context, token string) (Session, gove
 	}
 	have.Subject = subject
 	caller.Subject, caller.SessionID = &subject, have.ID.String()
+	if have.State == StatePaused {
+		return have, caller, errPaused
+	}
 	return have, caller, nil
 }
 
@@ -187,9 +204,10 @@ func (s *Service) mayStill(ctx context.Context, caller governance.Identity, have
 	return true, nil
 }
 
-// touch counts the request. It is the last check: a session ended since it was read
-// lets nothing through.
-func (s *Service) touch(ctx context.Context, have Session) error {
+// touch counts the request, and writes one down that may change something before it
+// does: an effect whose answer could not be recorded still has its request. It is the
+// last check: a session ended since it was read lets nothing through.
+func (s *Service) touch(ctx context.Context, r *http.Request, have Session, id governance.Identity) error {
 	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 		now := govdb.At(s.k.Now())
 		res, err := tx.ExecContext(ctx, "UPDATE oversight_session SET seen_at = ?, requests = requests + 1 WHERE id = ? AND state = ? AND expires_at > ?",
@@ -200,18 +218,25 @@ func (s *Service) touch(ctx context.Context, have Session) error {
 		if n, _ := res.RowsAffected(); n == 0 {
 			return &overError{EndStopped}
 		}
-		return nil
+		if reads(r.Method) {
+			return nil
+		}
+		_, err = s.k.RecordTx(ctx, tx, id, governance.Record{Action: actionRequest, Tenant: have.Tenant, Resource: have.ref(), ActionID: have.ID,
+			Outcome: governance.OutcomeObserved, Data: map[string]any{"method": printable(r.Method, 20), "path": printable(r.URL.Path, 300)}})
+		return err
 	})
+}
+
+const actionRequest = "impersonation.request"
+
+func reads(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // blocks says why a request is out of the session's reach, or is empty.
 func (s *Service) blocks(have Session, r *http.Request) string {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-	default:
-		if have.Scope != ReadWrite {
-			return "the session may only read"
-		}
+	if !reads(r.Method) && have.Scope != ReadWrite {
+		return "the session may only read"
 	}
 	clean := strings.ToLower(path.Clean("/" + r.URL.Path))
 	for _, p := range s.opts.DenyPaths {
@@ -241,15 +266,15 @@ func (s *Service) block(w http.ResponseWriter, r *http.Request, have Session, id
 		if _, err := tx.ExecContext(ctx, "UPDATE oversight_session SET blocked = blocked + 1, seen_at = ? WHERE id = ?", govdb.At(s.k.Now()), have.ID); err != nil {
 			return fmt.Errorf("session %s: %w", have.ID, err)
 		}
-		_, err := s.k.RecordTx(ctx, tx, id, governance.Record{Action: "impersonation.request", Outcome: governance.OutcomeDenied, Tenant: have.Tenant, Resource: have.ref(),
-			ActionID: have.ID, Data: map[string]any{"method": r.Method, "path": printable(r.URL.Path, 300), "why": why}})
+		_, err := s.k.RecordTx(ctx, tx, id, governance.Record{Action: actionRequest, Outcome: governance.OutcomeDenied, Tenant: have.Tenant, Resource: have.ref(),
+			ActionID: have.ID, Data: map[string]any{"method": printable(r.Method, 20), "path": printable(r.URL.Path, 300), "why": why}})
 		return err
 	})
 	if err != nil {
-		s.refuse(w, r, err)
+		s.refuse(w, r, have, err)
 		return
 	}
-	http.Error(w, "Refused while impersonating: "+why+".", http.StatusForbidden)
+	s.say(w, r, http.StatusForbidden, "Refused while impersonating", "Refused while impersonating: "+why+".")
 }
 
 // printable cuts text from outside down to what a record may hold.
@@ -264,7 +289,7 @@ func (s *Service) endByRequest(w http.ResponseWriter, r *http.Request, have Sess
 		return
 	}
 	if err := s.End(r.Context(), id, have.ID, ""); err != nil && !errors.Is(err, governance.ErrConflict) {
-		s.refuse(w, r, err)
+		s.refuse(w, r, have, err)
 		return
 	}
 	s.clearCookie(w)
@@ -276,12 +301,12 @@ func (s *Service) endByRequest(w http.ResponseWriter, r *http.Request, have Sess
 }
 
 // refuse answers a request that may not pass.
-func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Service) refuse(w http.ResponseWriter, r *http.Request, have Session, err error) {
 	var over *overError
 	switch {
 	case errors.As(err, &over):
 		s.clearCookie(w)
-		if s.opts.Home != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		if s.opts.Home != "" && reads(r.Method) && wantsPage(r) {
 			http.Redirect(w, r, s.opts.Home, http.StatusSeeOther)
 			return
 		}
@@ -289,10 +314,32 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errSignedIn):
 		http.Error(w, "Sign in first: an impersonation needs its actor.", http.StatusUnauthorized)
 	case errors.Is(err, errPaused):
+		why := "what is shown cannot be recorded"
+		if have.PausedBy == ByObserver {
+			why = "somebody has to watch, and nobody does"
+		}
 		w.Header().Set("Retry-After", "10")
-		http.Error(w, "The session is paused: what is shown cannot be recorded.", http.StatusServiceUnavailable)
+		s.say(w, r, http.StatusServiceUnavailable, "Paused", "The session is paused: "+why+". It ends at "+have.GraceAt.UTC().Format("15:04:05 MST")+" unless that changes.")
 	default:
 		s.k.Logger().ErrorContext(r.Context(), "impersonation check failed, refused", "error", err)
 		http.Error(w, "The impersonation could not be checked.", http.StatusServiceUnavailable)
 	}
+}
+
+func wantsPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+
+// say answers with a sentence: to a browser as a page with the ways on, which shows
+// nothing of the product and is therefore not recorded.
+func (s *Service) say(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	if !wantsPage(r) {
+		http.Error(w, text, status)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>%[1]s</title></head>"+
+		"<body><main><h1>%[1]s</h1><p>%[2]s</p><p><a href=\"%[3]s\">Go on</a></p><form method=\"post\" action=\"%[4]s\"><button>End the session</button></form></main></body></html>\n",
+		html.EscapeString(title), html.EscapeString(text), html.EscapeString(s.opts.Path), html.EscapeString(s.opts.EndPath))
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -26,9 +26,10 @@ const ActionStart = "impersonation.start"
 
 // The permissions of this package.
 const (
-	PermissionRead  = "session:read"
-	PermissionStart = "session:start"
-	PermissionEnd   = "session:end"
+	PermissionRead   = "session:read"
+	PermissionStart  = "session:start"
+	PermissionEnd    = "session:end"
+	PermissionReview = "session:review"
 )
 
 // Scope is how far a session reaches. What the represented user may not do is out
@@ -44,12 +45,15 @@ const (
 // State is where a session stands.
 type State string
 
-// The states of a session: ready → active ⇄ paused → ended.
+// The states of a session: pending_approval → ready → active ⇄ paused → ended. What
+// no policy holds is ready at once: asking and deciding are one commit. An ended
+// session that was begun then waits for its [Review].
 const (
-	StateReady  State = "ready"  // allowed, not begun
-	StateActive State = "active" // the actor works as the user
-	StatePaused State = "paused" // the recorder fails: nothing is let through
-	StateEnded  State = "ended"
+	StatePending State = "pending_approval" // held: people decide
+	StateReady   State = "ready"            // allowed, not begun
+	StateActive  State = "active"           // the actor works as the user
+	StatePaused  State = "paused"           // recorder or observer are lost: nothing is let through
+	StateEnded   State = "ended"
 )
 
 // EndReason says why a session is over.
@@ -65,6 +69,9 @@ const (
 	EndRevoked  EndReason = "actor_revoked" // the actor may not impersonate any more
 	EndChanged  EndReason = "actor_changed" // somebody else used its token
 	EndGone     EndReason = "subject_gone"  // the user is not there any more
+	EndRecorder EndReason = "recorder_lost" // what was shown could not be recorded for too long
+	EndObserver EndReason = "observer_lost" // nobody watched a session that must be watched
+	EndRefused  EndReason = "refused"       // it was never allowed
 )
 
 // Session is one impersonation: Actor works as Subject, a user of Tenant.
@@ -78,7 +85,10 @@ type Session struct {
 	Reason      string              `json:"reason"`
 	Ticket      string              `json:"ticket,omitempty"`
 	State       State               `json:"state"`
+	Observer    bool                `json:"observer"` // somebody has to watch
+	PausedBy    Cause               `json:"paused_by,omitempty"`
 	PausedWhy   string              `json:"paused_why,omitempty"`
+	PausedAt    time.Time           `json:"paused_at,omitzero"`
 	Ended       EndReason           `json:"ended,omitempty"`
 	EndedBy     string              `json:"ended_by,omitempty"`
 	Requests    int64               `json:"requests"`
@@ -88,9 +98,11 @@ type Session struct {
 	OpenBy      time.Time           `json:"open_by"`
 	OpenedAt    time.Time           `json:"opened_at,omitzero"`
 	ExpiresAt   time.Time           `json:"expires_at,omitzero"`
+	GraceAt     time.Time           `json:"grace_at,omitzero"` // when a paused session ends
 	SeenAt      time.Time           `json:"seen_at,omitzero"`
 	IdleAt      time.Time           `json:"idle_at,omitzero"`
 	EndedAt     time.Time           `json:"ended_at,omitzero"`
+	Review      Review              `json:"review,omitzero"`
 }
 
 // Live tells whether the session can still be used.
@@ -124,6 +136,8 @@ func (s Session) overdue(now time.Time) EndReason {
 		return EndExpired
 	case s.State == StateActive && !now.Before(s.IdleAt):
 		return EndIdle
+	case s.State == StatePaused && !now.Before(s.GraceAt):
+		return s.PausedBy.lost()
 	}
 	return ""
 }
@@ -134,9 +148,11 @@ type Request struct {
 	User   string        // the host's id of the user to represent
 	Scope  Scope         // default ReadOnly
 	For    time.Duration // default and at most Options.MaxDuration; whole minutes
-	Reason string        // required
-	Ticket string
-	Key    string // idempotency key
+	// Observer asks that somebody watches; Options.Observe may ask for it as well.
+	Observer bool
+	Reason   string // required
+	Ticket   string
+	Key      string // idempotency key
 }
 
 type startInput struct {
@@ -145,6 +161,7 @@ type startInput struct {
 	Scope   Scope               `json:"scope"`
 	Minutes int64               `json:"minutes"`
 	Ticket  string              `json:"ticket,omitempty"`
+	Watched bool                `json:"observer,omitempty"`
 }
 
 func (s *Service) startAction() *governance.Action[startInput] {
@@ -155,7 +172,7 @@ func (s *Service) startAction() *governance.Action[startInput] {
 		Resource:   func(in startInput) governance.Ref { return governance.Ref{Kind: "user", ID: in.User} },
 		Validate:   s.validStart,
 		Preview: func(ctx context.Context, tx *governance.Tx, in startInput) (any, error) {
-			return map[string]any{"user": in.User, "scope": in.Scope, "minutes": in.Minutes}, nil
+			return map[string]any{"user": in.User, "scope": in.Scope, "minutes": in.Minutes, "observer": in.Watched}, nil
 		},
 	}, s.startTx)
 }
@@ -189,7 +206,8 @@ func (s *Service) Start(ctx context.Context, id governance.Identity, r Request) 
 	if r.For == 0 {
 		r.For = s.opts.MaxDuration
 	}
-	in := startInput{r.Tenant, r.User, r.Scope, int64(r.For / time.Minute), r.Ticket}
+	r.Ticket = strings.TrimSpace(r.Ticket)
+	in := startInput{r.Tenant, r.User, r.Scope, int64(r.For / time.Minute), r.Ticket, r.Observer || s.opts.Observe(r.Tenant, r.Scope)}
 	if err := s.validStart(in); err != nil {
 		return governance.Outcome{}, err
 	}
@@ -198,38 +216,11 @@ func (s *Service) Start(ctx context.Context, id governance.Identity, r Request) 
 		return governance.Outcome{}, governance.Invalid("reason", "is required, 3 to %d bytes of text", maxReason)
 	}
 	if id.Subject == nil { // while impersonating the guard itself refuses, and records it
-		if _, err := s.target(ctx, id, r.Tenant, r.User); err != nil {
+		if err := s.mayBegin(ctx, id, r.Tenant, r.User, r.Reason); err != nil {
 			return governance.Outcome{}, err
 		}
 	}
 	return s.start.Do(ctx, s.k, id, in, &governance.DoOptions{Key: r.Key, Reason: r.Reason, Ticket: r.Ticket})
-}
-
-// target finds who would be represented, and refuses everybody who is staff.
-func (s *Service) target(ctx context.Context, id governance.Identity, tenant governance.TenantID, user string) (governance.Actor, error) {
-	if id.Actor.Person == "" {
-		return governance.Actor{}, &governance.DeniedError{Action: ActionStart, Rule: "person", Reason: "only a person may impersonate, and no shared key is one"}
-	}
-	t, err := s.opts.Targets(ctx, tenant, user)
-	if err != nil {
-		return t, fmt.Errorf("user %s of tenant %s: %w", user, tenant, err)
-	}
-	if t.ID == "" {
-		return t, fmt.Errorf("user %s of tenant %s: %w", user, tenant, governance.ErrNotFound)
-	}
-	if t.ID == id.Actor.ID || t.Person == id.Actor.Person {
-		return t, &governance.DeniedError{Action: ActionStart, Rule: "staff", Reason: "nobody represents themselves"}
-	}
-	if t.Person != "" {
-		switch p, err := s.k.Directory().Resolve(ctx, t.Person); {
-		case err == nil && p.ID != "":
-			return t, &governance.DeniedError{Action: ActionStart, Rule: "staff", Reason: "the user is a member of staff"}
-		case err != nil && !errors.Is(err, governance.ErrNotFound):
-			return t, fmt.Errorf("resolve user %s: %w", user, err)
-		}
-	}
-	t.AuthTime, t.AMR = time.Time{}, nil
-	return t, nil
 }
 
 func (s *Service) startTx(ctx context.Context, tx *governance.Tx, in startInput) (governance.Result, error) {
@@ -258,14 +249,14 @@ func (s *Service) startTx(ctx context.Context, tx *governance.Tx, in startInput)
 	}
 	row := &sessionRow{ID: e.Action, Tenant: string(in.Tenant), User: in.User, Person: string(e.Identity.Actor.Person), Actor: string(actor), Subject: "{}",
 		Scope: string(in.Scope), Reason: e.Reason, Ticket: in.Ticket, Minutes: in.Minutes, State: string(StateReady),
-		CreatedAt: govdb.At(now), OpenBy: govdb.At(now.Add(s.opts.OpenWithin))}
+		Observer: in.Watched, CreatedAt: govdb.At(now), OpenBy: govdb.At(now.Add(s.opts.OpenWithin))}
 	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 		if governance.IsUnique(err) {
 			return governance.Result{}, fmt.Errorf("session of %s: %w: %w", row.Person, governance.ErrRetry, err)
 		}
 		return governance.Result{}, fmt.Errorf("session: %w", err)
 	}
-	return governance.Result{Data: map[string]any{"session": e.Action, "user": in.User, "scope": in.Scope, "minutes": in.Minutes, "open_by": row.OpenBy.Time()}}, nil
+	return governance.Result{Data: map[string]any{"session": e.Action, "user": in.User, "scope": in.Scope, "minutes": in.Minutes, "observer": in.Watched, "open_by": row.OpenBy.Time()}}, nil
 }
 
 // Open begins a session that is ready and gives the secret of its cookie, once and
@@ -280,6 +271,14 @@ func (s *Service) Open(ctx context.Context, id governance.Identity, session uuid
 	}
 	if err := s.k.Authorize(ctx, id, PermissionStart, governance.Target{Tenant: have.Tenant}); err != nil {
 		return Session{}, "", err
+	}
+	if err := s.mayBegin(ctx, id, have.Tenant, have.User, have.Reason); err != nil {
+		return Session{}, "", err
+	}
+	if have.State == StateReady {
+		if err := s.recorderAlive(ctx); err != nil {
+			return Session{}, "", err
+		}
 	}
 	subject, err := s.target(ctx, id, have.Tenant, have.User)
 	if err != nil {
@@ -306,7 +305,10 @@ func (s *Service) Open(ctx context.Context, id governance.Identity, session uuid
 		if n, _ := res.RowsAffected(); n == 0 {
 			return fmt.Errorf("session %s is not ready to be opened: %w", session, governance.ErrConflict)
 		}
-		return s.openedTx(ctx, tx, have, id.Origin)
+		if err := s.openedTx(ctx, tx, have, id.Origin); err != nil {
+			return err
+		}
+		return s.watchedTx(ctx, tx, &have)
 	})
 	if err != nil {
 		return Session{}, "", err
@@ -374,7 +376,7 @@ func (s *Service) End(ctx context.Context, id governance.Identity, session uuid.
 // endTx ends a session that has not ended, and is ErrConflict on one that has.
 func (s *Service) endTx(ctx context.Context, tx *governance.Tx, by governance.Identity, have Session, why EndReason, note string, now time.Time) error {
 	res, err := tx.NewUpdate().Model((*sessionRow)(nil)).Set("state = ?", StateEnded).Set("ended_why = ?", why).Set("ended_by = ?", by.Actor.ID).
-		Set("ended_at = ?", govdb.At(now)).Set("token_hash = ''").Where("id = ? AND state <> ?", have.ID, StateEnded).Exec(ctx)
+		Set("ended_at = ?", govdb.At(now)).Set("token_hash = ''").Set("review_due = ?", s.reviewDue(have, now)).Where("id = ? AND state <> ?", have.ID, StateEnded).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("end session %s: %w", have.ID, err)
 	}
@@ -386,76 +388,45 @@ func (s *Service) endTx(ctx context.Context, tx *governance.Tx, by governance.Id
 	if err != nil {
 		return err
 	}
+	kept, err := recordedTx(ctx, tx, have.ID)
+	if err != nil {
+		return err
+	}
 	who := by
 	if by.Actor.ID == have.Actor.ID || by.Actor.Person != "" && by.Actor.Person == have.Actor.Person {
 		who.Subject = have.identity().Subject
 	}
 	who.SessionID = have.ID.String()
 	_, err = s.k.RecordTx(ctx, tx, who, governance.Record{Action: "impersonation.end", Tenant: have.Tenant, Resource: have.ref(), Reason: note, ActionID: have.ID,
-		Data: map[string]any{"ended": why, "impersonator": have.Actor.ID, "user": have.User}}, ev)
+		Data: map[string]any{"ended": why, "impersonator": have.Actor.ID, "user": have.User, "chunks": kept.Seq, "chunk": kept.SHA256}}, ev)
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.k.ResolveAlertTx(ctx, tx, sessionAlert(have.ID)), s.k.ResolveAlertTx(ctx, tx, pausedAlert(have.ID)))
 }
 
-// Pause lets nothing through until [Service.Resume]: the recorder calls it when it
-// cannot keep what is shown.
-func (s *Service) Pause(ctx context.Context, session uuid.UUID, why string) error {
-	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
-		have, err := s.readSession(ctx, tx, "id = ?", session)
-		if err != nil {
-			return err
-		}
-		if moved, err := moveTx(ctx, tx, session, StateActive, StatePaused, why); err != nil || !moved {
-			return err
-		}
-		receipt, err := s.k.RecordTx(ctx, tx, have.server(), governance.Record{Action: "impersonation.pause", Tenant: have.Tenant, Resource: have.ref(),
-			ActionID: have.ID, Data: map[string]any{"why": why}})
-		if err != nil {
-			return err
-		}
-		_, err = s.k.AlertTx(ctx, tx, governance.Alert{Key: pausedAlert(session), Severity: governance.Critical, Tenant: have.Tenant,
-			Title: "An impersonation is not recorded and was paused", Body: why,
-			Links: []governance.Link{{Title: "Session", Kind: "session", ID: session.String()}, {Title: "Ledger record", Kind: "record", ID: receipt.ID.String()}}})
-		return err
-	})
+// lastChunk is how far a recording had come.
+type lastChunk struct {
+	Seq    int64
+	SHA256 string `bun:"sha256"`
 }
 
-// Resume lets a paused session go on.
-func (s *Service) Resume(ctx context.Context, session uuid.UUID) error {
-	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
-		have, err := s.readSession(ctx, tx, "id = ?", session)
-		if err != nil {
-			return err
-		}
-		moved, err := moveTx(ctx, tx, session, StatePaused, StateActive, "")
-		if err != nil || !moved {
-			return err
-		}
-		// What was paused could not be used: the time since is not idleness.
-		if _, err := tx.ExecContext(ctx, "UPDATE oversight_session SET seen_at = ? WHERE id = ?", govdb.At(s.k.Now()), session); err != nil {
-			return fmt.Errorf("resume session %s: %w", session, err)
-		}
-		_, err = s.k.RecordTx(ctx, tx, have.server(), governance.Record{Action: "impersonation.resume", Tenant: have.Tenant, Resource: have.ref(), ActionID: have.ID})
-		return errors.Join(err, s.k.ResolveAlertTx(ctx, tx, pausedAlert(session)))
-	})
-}
-
-func pausedAlert(id uuid.UUID) string { return "impersonation.paused:" + id.String() }
-
-func moveTx(ctx context.Context, tx *governance.Tx, session uuid.UUID, from, to State, why string) (bool, error) {
-	res, err := tx.ExecContext(ctx, "UPDATE oversight_session SET state = ?, paused_why = ? WHERE id = ? AND state = ?", to, why, session, from)
-	if err != nil {
-		return false, fmt.Errorf("session %s to %s: %w", session, to, err)
+// recordedTx reads the last chunk of a recording, so that the record of its end
+// tells how long it was: a tail cut off later is found.
+func recordedTx(ctx context.Context, tx *governance.Tx, session uuid.UUID) (out lastChunk, err error) {
+	err = tx.NewRaw("SELECT seq, sha256 FROM oversight_chunk WHERE session = ? ORDER BY seq DESC LIMIT 1", session).Scan(ctx, &out)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return out, fmt.Errorf("last chunk of %s: %w", session, err)
 	}
-	n, err := res.RowsAffected()
-	return n == 1, err
+	return out, nil
 }
 
 // Session reads one session.
 func (s *Service) Session(ctx context.Context, id uuid.UUID) (Session, error) {
 	got, err := s.readSession(ctx, s.k.DB().Read(), "id = ?", id)
+	if errors.Is(err, governance.ErrNotFound) {
+		got, err = s.asked(ctx, id)
+	}
 	if err != nil {
 		return got, fmt.Errorf("%s: %w", id, err)
 	}
@@ -464,7 +435,9 @@ func (s *Service) Session(ctx context.Context, id uuid.UUID) (Session, error) {
 
 // Filter selects sessions; the zero value lists all, newest first.
 type Filter struct {
-	States []State
+	States []State             // of rows; those that are held are listed by Service.Pending
+	Review ReviewState         // empty: any
+	Begun  bool                // only those that were opened
 	Tenant governance.TenantID // empty: every tenant's
 	Person governance.PersonID // of the actor; empty: everybody's
 	Before uuid.UUID           // the last id of the page before
@@ -487,6 +460,20 @@ func (s *Service) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 	if f.Person != "" {
 		q = q.Where("person = ?", f.Person)
 	}
+	if f.Begun {
+		q = q.Where("opened_at > 0")
+	}
+	switch f.Review {
+	case "":
+	case ReviewDue:
+		q = q.Where("review_due > 0 AND reviewed_at = 0")
+	case ReviewOverdue:
+		q = q.Where("review_due > 0 AND reviewed_at = 0 AND review_due <= ?", govdb.At(s.k.Now()))
+	case Reviewed:
+		q = q.Where("reviewed_at > 0")
+	default:
+		return nil, governance.Invalid("review", "%q is not due, overdue or reviewed", f.Review)
+	}
 	if f.Before != uuid.Nil {
 		q = q.Where("(created_at, id) < (SELECT created_at, id FROM oversight_session WHERE id = ?)", f.Before)
 	}
@@ -501,38 +488,4 @@ func (s *Service) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 		}
 	}
 	return out, nil
-}
-
-// Live lists the sessions that can be used now, newest first.
-func (s *Service) Live(ctx context.Context) ([]Session, error) {
-	all, err := s.Sessions(ctx, Filter{States: []State{StateActive, StatePaused}, Limit: 200})
-	now := s.k.Now()
-	return slices.DeleteFunc(all, func(x Session) bool { return x.overdue(now) != "" }), err
-}
-
-// Sweep ends what time has ended, so that a session nobody uses any more is closed
-// in the records as well. The kernel calls it; tests may.
-func (s *Service) Sweep(ctx context.Context) error {
-	open, err := s.Sessions(ctx, Filter{States: []State{StateReady, StateActive, StatePaused}, Limit: 200})
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, have := range open {
-		if why := have.overdue(s.k.Now()); why != "" {
-			errs = append(errs, s.endNow(ctx, have, why))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// endNow ends a session by a rule; one that ended meanwhile is fine.
-func (s *Service) endNow(ctx context.Context, have Session, why EndReason) error {
-	err := s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
-		return s.endTx(ctx, tx, have.server(), have, why, "", s.k.Now())
-	})
-	if errors.Is(err, governance.ErrConflict) {
-		return nil
-	}
-	return err
 }

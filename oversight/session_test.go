@@ -42,6 +42,12 @@ func (h *host) remove(user string) {
 	delete(h.users, user)
 }
 
+func (h *host) put(user string, a governance.Actor) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.users[user] = a
+}
+
 type bench struct {
 	*govtest.Env
 	svc  *oversight.Service
@@ -66,7 +72,7 @@ func each(t *testing.T, change func(o *oversight.Options), fn func(t *testing.T,
 			_, err := e.Kernel.UpsertTenantTx(ctx, tx, governance.System("test"), governance.Tenant{ID: "acme", Name: "Acme", Country: "DE", Status: governance.TenantActive, Plan: "pro"})
 			return err
 		}))
-		o := &oversight.Options{Targets: h.targets, Home: "/console", Path: "/app/", EndPath: "/app/end"}
+		o := &oversight.Options{Targets: h.targets, Home: "/console", Path: "/app/", EndPath: "/app/end", Unrecorded: true}
 		if change != nil {
 			change(o)
 		}
@@ -159,7 +165,7 @@ func TestSession_BothIdentities(t *testing.T) {
 				both++
 			}
 		}
-		require.Equal(t, 2, both) // open and end; start is before anybody is represented
+		require.Equal(t, 3, both) // open, the POST and end; start is before anybody is represented
 		require.NotContains(t, string(records[0].Body), "Ulla")
 
 		alerts, err := b.Kernel.Alerts(t.Context(), governance.AlertFilter{State: governance.AlertResolved})
@@ -330,8 +336,14 @@ func TestSession_Approval(t *testing.T) {
 		var held *governance.ApprovalRequiredError
 		_, err := b.svc.Start(t.Context(), b.As("dana"), request(oversight.ReadOnly))
 		require.ErrorAs(t, err, &held)
+		waits, err := b.svc.Session(t.Context(), held.Approval)
+		require.NoError(t, err)
+		require.Equal(t, oversight.StatePending, waits.State)
+		pending, err := b.svc.Pending(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []oversight.Session{waits}, pending)
 		_, _, err = b.svc.Open(t.Context(), b.As("dana"), held.Approval)
-		require.ErrorIs(t, err, governance.ErrNotFound)
+		require.ErrorIs(t, err, governance.ErrConflict)
 		a, err := b.Kernel.Approval(t.Context(), held.Approval)
 		require.NoError(t, err)
 		a, err = b.Kernel.Decide(t.Context(), b.As("ada"), a.ID, governance.Vote{Decision: governance.Approve, Digest: a.Digest})

@@ -205,6 +205,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	*opts.Findings = findings.Options{Currency: a.cfg.text("reporting_currency"), Raise: &governance.Require{
 		AllOf: []governance.Quorum{{Group: govauth.RoleApprover, Approvals: 1}}, DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: day, PersonalKey: o.demo}}
 	*opts.Oversight = oversight.Options{Path: appBase, EndPath: appBase + "impersonation/end", Home: "/console/sessions", Insecure: !strings.HasPrefix(a.cfg.text("public_url"), "https://"),
+		PersonalKey: o.demo, DenyPaths: []string{appBase + "signin", appBase + "signout"}, Observe: a.observe,
 		Targets: func(ctx context.Context, tenant governance.TenantID, user string) (governance.Actor, error) {
 			return a.product.Target(ctx, tenant, user)
 		}}
@@ -256,6 +257,17 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	a.product, err = product.New(a.reeve.Kernel, &product.Options{Blobs: exports, LinkKey: linkKey, OnPlanChange: a.planFact, Plans: plans})
 	return err
+}
+
+// observe says which impersonations somebody has to watch, by the settings.
+func (a *app) observe(_ governance.TenantID, scope oversight.Scope) bool {
+	switch a.cfg.text("impersonation_observer") {
+	case "always":
+		return true
+	case "write":
+		return scope == oversight.ReadWrite
+	}
+	return false
 }
 
 // link is the address of a thing in the console, for alerts.
@@ -460,7 +472,7 @@ func (a *app) mount(o openOptions) error {
 	mux.Handle("/console/", a.auth.Middleware(pages))
 	mux.Handle("/console", a.auth.Middleware(pages))
 
-	if a.tenantApp, err = product.NewApp(a.product, appBase, a.reeve.Oversight.EndPath()); err != nil {
+	if a.tenantApp, err = product.NewApp(a.product, a.reeve.Oversight, product.AppOptions{Base: appBase, Secure: strings.HasPrefix(a.cfg.text("public_url"), "https://")}); err != nil {
 		return err
 	}
 	guard := http.NewCrossOriginProtection()

@@ -62,6 +62,7 @@ var settings = []setting{
 	{key: "siem_http", doc: "https address that they are posted to", secret: true, check: checkURL},
 	{key: "siem_http_secret", doc: "key that signs them, at least 24 bytes", secret: true, check: checkSIEMSecret},
 	{key: "siem_http_token", doc: "bearer token sent with them", secret: true},
+	{key: "impersonation_observer", standard: "on_request", doc: "which impersonations somebody has to watch: on_request, write (and those asked for) or always", check: oneOf("on_request", "write", "always")},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/reevehq/reeve/analytics"
@@ -67,10 +68,12 @@ func demoPeople() []demoPerson {
 
 // demoReady is the line that --json prints.
 type demoReady struct {
-	ConsoleURL string            `json:"console_url"`
-	APIURL     string            `json:"api_url"`
-	SignInURL  string            `json:"sign_in_url"`
-	Keys       map[string]string `json:"keys"`
+	ConsoleURL string `json:"console_url"`
+	APIURL     string `json:"api_url"`
+	SignInURL  string `json:"sign_in_url"`
+	// CustomerURL signs a customer's own user in to the product.
+	CustomerURL string            `json:"customer_url"`
+	Keys        map[string]string `json:"keys"`
 }
 
 // demo runs the server with made-up data. What a folder has already is kept.
@@ -181,6 +184,7 @@ Reeve is ready.
 
   Console    %s
   Sign in    %s   (as super admin; the page asks once)
+  Customer   %s   (a customer's own user, in the product)
   API        %s   with reference at /docs
   Receiver   a webhook endpoint and three connector processes run beside it
 
@@ -190,10 +194,11 @@ Try this:
   · Tenants: give one a credit of more than EUR 1,000 and see it held.
   · Retention: a purge plan waits for approval. Nothing under legal hold is in it.
   · Revenue: click any number down to the facts that make it.
-  · Sessions: replay the recorded impersonation.
+  · Sessions: replay the recorded impersonation. As the customer, read who of the
+    staff was in the account and why.
 
 Keys (personal, each of one person):
-`, r.ConsoleURL, r.SignInURL, r.APIURL)
+`, r.ConsoleURL, r.SignInURL, r.CustomerURL, r.APIURL)
 	for _, name := range []string{"super_admin", "gov_approver", "gov_approver_2", "gov_auditor", "finance_viewer", "cs_agent", "support"} {
 		_, _ = fmt.Fprintf(w, "  %-15s %s\n", name, r.Keys[name])
 	}
@@ -272,7 +277,7 @@ func (d *demonstration) as(ctx context.Context, person string) (governance.Ident
 	if err != nil {
 		return governance.Identity{}, err
 	}
-	return governance.Identity{Actor: governance.Actor{ID: "user:" + person, Kind: governance.ActorUser, Person: p.ID, Name: p.Name, Roles: p.Roles, Groups: p.Groups, AuthTime: d.today}}, nil
+	return governance.Identity{Actor: governance.Actor{ID: "user:" + person, Kind: governance.ActorUser, Person: p.ID, Name: p.Name, Roles: p.Roles, Groups: p.Groups, AuthTime: d.app.db.Now()}}, nil
 }
 
 func (d *demonstration) keyFile() string {
@@ -312,7 +317,17 @@ func (d *demonstration) ready(ctx context.Context) (demoReady, error) {
 		return r, fmt.Errorf("keys of the demo: %w", err)
 	}
 	link, err := d.app.auth.MintSignInLink(ctx, "dana", 24*time.Hour)
+	if err != nil {
+		return r, err
+	}
 	r.SignInURL = link.URL
+	// The user whom the recorded impersonation was about: their access log has it.
+	walked, err := d.app.reeve.Oversight.Sessions(ctx, oversight.Filter{Person: "cleo", Begun: true, Limit: 200})
+	if err != nil || len(walked) == 0 {
+		return r, err
+	}
+	token, err := d.app.product.SignInToken(ctx, walked[len(walked)-1].User)
+	r.CustomerURL = d.app.cfg.text("public_url") + appBase + "signin/" + token
 	return r, err
 }
 
@@ -550,7 +565,25 @@ func (d *demonstration) tenantTx(ctx context.Context, tx *governance.Tx, t billi
 	if err := d.app.product.PriceTx(ctx, tx, id, governance.Money{Minor: t.MRR, Currency: t.Currency}); err != nil {
 		return err
 	}
+	if err := d.app.product.AddInvoicesTx(ctx, tx, invoicesOf(t, d.today)...); err != nil {
+		return err
+	}
 	return d.usersTx(ctx, tx, t)
+}
+
+// invoicesOf are a tenant's bills of the last half year, at what it pays now.
+func invoicesOf(t billing.Tenant, today time.Time) []product.Invoice {
+	var out []product.Invoice
+	first := time.Date(today.Year(), today.Month(), 1, 0, 0, 0, 0, time.UTC)
+	for i := range 6 {
+		at := first.AddDate(0, -i, 0)
+		if at.Before(t.CreatedAt) || t.MRR == 0 {
+			break
+		}
+		out = append(out, product.Invoice{Number: fmt.Sprintf("%s-%s", strings.ToUpper(t.ID), at.Format("2006-01")), Tenant: governance.TenantID(t.ID),
+			Money: governance.Money{Minor: t.MRR, Currency: t.Currency}, Paid: i > 0, IssuedAt: at})
+	}
+	return out
 }
 
 func (d *demonstration) facts(ctx context.Context, data *billing.Data) error {

@@ -42,6 +42,7 @@ const table = `
 	runbook:work      x           -            -           -              x        -
 	session:end       x           -            -           -              x        -
 	session:read      x           x            x           -              x        -
+	session:review    x           x            -           -              -        -
 	session:start     x           -            -           -              x        -
 	siem:write        x           -            -           -              -        -
 	support:lookup    x           -            -           -              -        x

@@ -39,7 +39,7 @@ func Permissions() []string {
 		"policy:read", "policy:write",
 		"retention:read", "retention:run", "retention:write",
 		"runbook:read", "runbook:work",
-		"session:end", "session:read", "session:start",
+		"session:end", "session:read", "session:review", "session:start",
 		"siem:write",
 		"support:lookup",
 		"tenant:credit", "tenant:export", "tenant:plan", "tenant:read", "tenant:restrict",

@@ -143,14 +143,15 @@ func (p *People) Authorize(_ context.Context, id governance.Identity, permission
 	return &governance.DeniedError{Action: permission, Rule: "role", Reason: "no role allows it"}
 }
 
-// As is the identity of a person signed in with the roles the directory gives.
+// As is the identity of a person who has just signed in, with the roles the directory
+// gives.
 func (e *Env) As(id governance.PersonID) governance.Identity {
 	person, err := e.People.Resolve(context.Background(), id)
 	if err != nil {
 		person = governance.Person{ID: id}
 	}
 	return governance.Identity{Actor: governance.Actor{ID: "user:" + string(id), Kind: governance.ActorUser, Person: id, Name: string(id),
-		Roles: person.Roles, Groups: person.Groups}}
+		Roles: person.Roles, Groups: person.Groups, AuthTime: e.Now()}}
 }
 
 type rates map[string]int64

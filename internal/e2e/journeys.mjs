@@ -194,6 +194,84 @@ async function impersonate(dana) {
   await sees(dana.frameLocator('iframe').first(), where, 'Paperwork');
 }
 
+/** A session that has to be watched: one waits, another watches and ends it, a third reviews it, and the customer reads of it. */
+async function watched(browser, dana, noor, url) {
+  const where = 'a watched session';
+  const cleo = await person(browser, 'cleo');
+  await signIn(cleo, url, 'Cleo');
+  const guest = await person(browser, 'customer');
+  await guest.goto(ready.customer_url);
+  await guest.getByRole('button', { name: 'Sign in' }).click();
+  await guest.getByRole('link', { name: 'Staff access' }).waitFor();
+  await inspect(guest, `${where}, the customer's dashboard`);
+  const user = decodeURIComponent(atob(new URL(ready.customer_url).pathname.split('/').pop().split('.')[0].replaceAll('-', '+').replaceAll('_', '/')));
+  await go(dana, `/sessions/new?tenant=${encodeURIComponent(user.replace(/-u\d+$/, ''))}`);
+  await dana.getByLabel('User', { exact: true }).selectOption(user);
+  await dana.getByLabel('Reach').selectOption('write');
+  await dana.getByLabel('Reason').fill('Their invoices look wrong');
+  await dana.getByLabel('Somebody has to watch').check();
+  await submit(dana, dana.getByRole('button', { name: 'Start session' }));
+  await sees(dana, where, 'waits for somebody to watch');
+  const session = new URL(dana.url()).pathname.split('/').pop();
+  await inspect(dana, `${where}, waiting`);
+  dana.allowed = [503, 403];
+  await dana.goto(new URL('/app/', home).href);
+  await sees(dana, where, 'somebody has to watch, and nobody does');
+  await inspect(dana, `${where}, paused in the product`, { quick: true });
+
+  await go(cleo, '/sessions');
+  await cleo.getByRole('link', { name: 'Live wall' }).click();
+  await sees(cleo, where, 'somebody has to');
+  await inspect(cleo, `${where}, the wall`);
+  await cleo.getByRole('link', { name: 'Watch' }).first().click();
+  await submit(cleo, cleo.getByRole('button', { name: 'Start to watch' }));
+  await sees(cleo, where, 'You are watching');
+
+  await dana.goto(new URL('/app/', home).href);
+  await sees(dana, where, /works as/);
+  await sees(dana, where, /\d+:\d\d left/);
+  await dana.getByRole('link', { name: 'Invoices', exact: true }).click();
+  await inspect(dana, `${where}, invoices`);
+  await dana.getByRole('link', { name: 'Settings', exact: true }).click();
+  await inspect(dana, `${where}, settings`);
+  await dana.getByLabel('Account holder').fill('Somebody else');
+  await dana.getByLabel('IBAN').fill('DE89 3704 0044 0532 0130 00');
+  await submit(dana, dana.getByRole('button', { name: 'Change account' }));
+  await sees(dana, where, 'out of reach while impersonating');
+  await inspect(dana, `${where}, refused`, { quick: true });
+  await sees(cleo.frameLocator('iframe').first(), where, 'Payouts');
+  check(await cleo.frameLocator('iframe').first().locator('script').count() === 0, where, 'what is shown to the observer has a script');
+  check(!(await cleo.frameLocator('iframe').first().locator('body').innerHTML()).includes('@'), where, 'what is shown to the observer has an e-mail address');
+  await inspect(cleo, `${where}, watching`);
+  await cleo.getByLabel('Why it ends').fill('They tried to change the account');
+  await submit(cleo, cleo.getByRole('button', { name: 'End session' }));
+  await dana.goto(new URL('/app/settings', home).href);
+  check(dana.url().includes('/console/sessions'), where, `the next request leads to ${dana.url()}`);
+  dana.allowed = [];
+
+  await go(noor, '/sessions');
+  await noor.getByRole('link', { name: /Reviews due/ }).click();
+  await inspect(noor, `${where}, reviews due`);
+  await noor.locator(`main table a[href*="${session}"]`).click();
+  await inspect(noor, `${where}, its replay`);
+  await noor.getByLabel('What you found').selectOption('violation');
+  await noor.getByLabel('Note').fill('The account was none of the ticket');
+  await submit(noor, noor.getByRole('button', { name: 'Record the review' }));
+  await sees(noor, where, 'The review is recorded');
+
+  for (const name of ['Invoices', 'Settings', 'Staff access']) {
+    await guest.getByRole('link', { name, exact: true }).click();
+    await inspect(guest, `${where}, the customer's ${name}`);
+  }
+  await sees(guest, where, 'Their invoices look wrong');
+  await guest.locator('main table a').first().click();
+  await sees(guest, where, 'tried and refused');
+  await sees(guest, where, 'violation');
+  await inspect(guest, `${where}, one entry of the customer's log`);
+  await guest.context().close();
+  await cleo.context().close();
+}
+
 async function withoutScript(browser, url) {
   const where = 'without JavaScript';
   const cleo = await person(browser, 'cleo', { javaScriptEnabled: false });
@@ -263,6 +341,7 @@ try {
   await step('revenue', () => revenue(dana, felix));
   await step('playbook', () => playbook(dana));
   await step('impersonation', () => impersonate(dana));
+  await step('watched session', async () => watched(browser, dana, noor, await link('cleo', 'gov_approver_2')));
   await step('no script', async () => withoutScript(browser, await link('cleo', 'gov_approver')));
   await step('used link', async () => {
     const guest = await person(browser, 'guest');

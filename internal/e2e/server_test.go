@@ -50,10 +50,11 @@ func run(m *testing.M) int {
 
 // ready is the line that a script reads.
 type ready struct {
-	ConsoleURL string            `json:"console_url"`
-	APIURL     string            `json:"api_url"`
-	SignInURL  string            `json:"sign_in_url"`
-	Keys       map[string]string `json:"keys"`
+	ConsoleURL  string            `json:"console_url"`
+	APIURL      string            `json:"api_url"`
+	SignInURL   string            `json:"sign_in_url"`
+	CustomerURL string            `json:"customer_url"`
+	Keys        map[string]string `json:"keys"`
 }
 
 // server is a running demo.

@@ -39,7 +39,8 @@ func parseUUID(field, s string) (uuid.UUID, error) {
 
 type oversightListSessions struct {
 	govapi.Page
-	State  []string `query:"state" enum:"ready,active,paused,ended"`
+	State  []string `query:"state" enum:"ready,active,paused,ended" doc:"Those that wait for approval are approvals"`
+	Review string   `query:"review" enum:"due,overdue,reviewed"`
 	Tenant string   `query:"tenant" maxLength:"128"`
 	Person string   `query:"person" maxLength:"128" doc:"Who impersonated"`
 }
@@ -53,16 +54,19 @@ type oversightStart struct {
 		Minutes int    `json:"minutes,omitempty" minimum:"1" maximum:"60" doc:"Absent: the longest allowed"`
 		Reason  string `json:"reason" minLength:"3" maxLength:"500"`
 		Ticket  string `json:"ticket,omitempty" maxLength:"200"`
+		// Observer asks that somebody watches.
+		Observer bool `json:"observer,omitempty" doc:"Somebody has to watch; a policy of the server may want it anyway"`
 	}
 }
 
 // OversightStarted is the result of asking for a session.
 type OversightStarted struct {
-	Session string    `json:"session"`
-	User    string    `json:"user"`
-	Scope   string    `json:"scope"`
-	Minutes int       `json:"minutes"`
-	OpenBy  time.Time `json:"open_by" doc:"Until when it can be opened"`
+	Session  string    `json:"session"`
+	User     string    `json:"user"`
+	Scope    string    `json:"scope"`
+	Minutes  int       `json:"minutes"`
+	Observer bool      `json:"observer" doc:"Somebody has to watch"`
+	OpenBy   time.Time `json:"open_by" doc:"Until when it can be opened"`
 }
 
 type oversightOpened struct {
@@ -76,6 +80,19 @@ type oversightEnd struct {
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"500"`
 	}
+}
+
+type oversightReview struct {
+	OversightSessionID
+	Body struct {
+		Verdict string `json:"verdict" enum:"accepted,violation"`
+		Note    string `json:"note,omitempty" maxLength:"500" doc:"Required for a violation"`
+	}
+}
+
+type oversightAccessLog struct {
+	govapi.Page
+	Tenant string `path:"id" maxLength:"128" doc:"Id of the tenant"`
 }
 
 type oversightFrame struct {
@@ -105,6 +122,7 @@ type oversightListActs struct {
 func Register(api huma.API, svc *oversight.Service, rec *recorder.Recorder) {
 	a := govapi.New(api, svc.Kernel())
 	sessions(a, svc)
+	watching(a, svc)
 	acts(a, svc)
 	if rec != nil {
 		recordings(a, svc, rec)
@@ -116,7 +134,7 @@ var tags = []string{"Oversight"}
 func sessions(a *govapi.API, svc *oversight.Service) {
 	govapi.Register(a, oversight.PermissionRead, huma.Operation{OperationID: "oversight-list-sessions", Method: http.MethodGet, Path: "/sessions", Summary: "List impersonation sessions, newest first", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *oversightListSessions) (*out[govapi.List[OversightSession]], error) {
-			f := oversight.Filter{Tenant: governance.TenantID(in.Tenant), Person: governance.PersonID(in.Person), Limit: in.Limit}
+			f := oversight.Filter{Tenant: governance.TenantID(in.Tenant), Person: governance.PersonID(in.Person), Review: oversight.ReviewState(in.Review), Limit: in.Limit}
 			for _, s := range in.State {
 				f.States = append(f.States, oversight.State(s))
 			}
@@ -131,11 +149,11 @@ func sessions(a *govapi.API, svc *oversight.Service) {
 			return page(got, in.Limit, wireSession, func(s oversight.Session) uuid.UUID { return s.ID }), nil
 		})
 	govapi.GuardedResult[OversightStarted](a, oversight.PermissionStart, huma.Operation{OperationID: "oversight-start-session", Method: http.MethodPost, Path: "/sessions",
-		Summary: "Ask for an impersonation session", Tags: tags, Description: "The session is ready when this is done; opening it gives the cookie and starts its clock."},
+		Summary: "Ask for an impersonation session", Tags: tags, Description: "Needs a fresh sign-in. The session is ready when this is done; opening it gives the cookie and starts its clock."},
 		func(ctx context.Context, id governance.Identity, in *oversightStart) (governance.Outcome, error) {
 			b := in.Body
 			return svc.Start(ctx, id, oversight.Request{Tenant: governance.TenantID(b.Tenant), User: b.User, Scope: oversight.Scope(b.Scope),
-				For: time.Duration(b.Minutes) * time.Minute, Reason: b.Reason, Ticket: b.Ticket, Key: in.Key})
+				For: time.Duration(b.Minutes) * time.Minute, Reason: b.Reason, Ticket: b.Ticket, Observer: b.Observer, Key: in.Key})
 		})
 	govapi.Register(a, oversight.PermissionRead, huma.Operation{OperationID: "oversight-get-session", Method: http.MethodGet, Path: "/sessions/{id}", Summary: "Read a session", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *OversightSessionID) (*out[OversightSession], error) {
@@ -171,6 +189,70 @@ func sessions(a *govapi.API, svc *oversight.Service) {
 				return nil, err
 			}
 			return nil, svc.End(ctx, caller, id, strings.TrimSpace(in.Body.Reason))
+		})
+}
+
+func watching(a *govapi.API, svc *oversight.Service) {
+	govapi.Register(a, oversight.PermissionEnd, huma.Operation{OperationID: "oversight-observe-session", Method: http.MethodPost, Path: "/sessions/{id}/observe", Summary: "Watch a session, or say that one still does", Tags: tags,
+		DefaultStatus: http.StatusNoContent, Description: "Counts for a minute: call it again before. Whoever watches can end the session."},
+		func(ctx context.Context, caller governance.Identity, in *OversightSessionID) (*struct{}, error) {
+			id, err := in.parse()
+			if err != nil {
+				return nil, err
+			}
+			return nil, svc.Observe(ctx, caller, id)
+		})
+	govapi.Register(a, oversight.PermissionEnd, huma.Operation{OperationID: "oversight-leave-session", Method: http.MethodPost, Path: "/sessions/{id}/leave", Summary: "Watch a session no more", Tags: tags,
+		DefaultStatus: http.StatusNoContent},
+		func(ctx context.Context, caller governance.Identity, in *OversightSessionID) (*struct{}, error) {
+			id, err := in.parse()
+			if err != nil {
+				return nil, err
+			}
+			return nil, svc.Leave(ctx, caller, id)
+		})
+	govapi.Register(a, oversight.PermissionRead, huma.Operation{OperationID: "oversight-list-observers", Method: http.MethodGet, Path: "/sessions/{id}/observers", Summary: "List who watches a session and who did", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *OversightSessionID) (*out[govapi.List[OversightObserver]], error) {
+			id, err := in.parse()
+			if err != nil {
+				return nil, err
+			}
+			if _, err := svc.Session(ctx, id); err != nil {
+				return nil, err
+			}
+			got, err := svc.Observers(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			items := make([]OversightObserver, len(got))
+			for i, o := range got {
+				items[i] = OversightObserver{wireActor(o.Actor), o.Since, o.SeenAt, o.Present}
+			}
+			return &out[govapi.List[OversightObserver]]{Body: govapi.NewList(items, "")}, nil
+		})
+	govapi.Register(a, oversight.PermissionReview, huma.Operation{OperationID: "oversight-review-session", Method: http.MethodPost, Path: "/sessions/{id}/review", Summary: "Say what a review of a session found", Tags: tags,
+		DefaultStatus: http.StatusNoContent, Description: "Once, and by another person than the one who worked in it."},
+		func(ctx context.Context, caller governance.Identity, in *oversightReview) (*struct{}, error) {
+			id, err := in.parse()
+			if err != nil {
+				return nil, err
+			}
+			return nil, svc.Review(ctx, caller, id, oversight.Verdict(in.Body.Verdict), in.Body.Note)
+		})
+	govapi.Register(a, oversight.PermissionRead, huma.Operation{OperationID: "oversight-access-log", Method: http.MethodGet, Path: "/tenants/{id}/access-log", Summary: "List the impersonations in a tenant as its people may read them", Tags: tags},
+		func(ctx context.Context, _ governance.Identity, in *oversightAccessLog) (*out[govapi.List[OversightAccess]], error) {
+			from, err := before(in.Cursor)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := svc.Kernel().Tenant(ctx, governance.TenantID(in.Tenant)); err != nil {
+				return nil, err
+			}
+			got, err := svc.AccessLog(ctx, governance.TenantID(in.Tenant), from, in.Limit)
+			if err != nil {
+				return nil, err
+			}
+			return page(got, in.Limit, wireAccess, func(x oversight.Access) uuid.UUID { return x.Session }), nil
 		})
 }
 

@@ -21,18 +21,64 @@ type OversightSession struct {
 	Scope     string           `json:"scope" enum:"read,write"`
 	Reason    string           `json:"reason"`
 	Ticket    string           `json:"ticket,omitempty"`
-	State     string           `json:"state" enum:"ready,active,paused,ended"`
+	State     string           `json:"state" enum:"pending_approval,ready,active,paused,ended"`
+	Observer  bool             `json:"observer" doc:"Somebody has to watch"`
+	PausedBy  string           `json:"paused_by,omitempty" enum:"recorder,observer"`
 	PausedWhy string           `json:"paused_why,omitempty"`
-	Ended     string           `json:"ended,omitempty" enum:"stopped,killed,expired,idle,unopened,actor_revoked,actor_changed,subject_gone"`
+	PausedAt  *time.Time       `json:"paused_at,omitempty"`
+	GraceAt   *time.Time       `json:"grace_at,omitempty" doc:"When a paused session ends"`
+	Ended     string           `json:"ended,omitempty" enum:"stopped,killed,expired,idle,unopened,actor_revoked,actor_changed,subject_gone,recorder_lost,observer_lost,refused"`
 	EndedBy   string           `json:"ended_by,omitempty"`
 	Requests  int64            `json:"requests" doc:"Let through"`
 	Blocked   int64            `json:"blocked" doc:"Refused by scope or deny list"`
 	CreatedAt time.Time        `json:"created_at"`
-	OpenBy    time.Time        `json:"open_by"`
+	OpenBy    *time.Time       `json:"open_by,omitempty" doc:"Absent while it waits for approval"`
 	OpenedAt  *time.Time       `json:"opened_at,omitempty"`
 	ExpiresAt *time.Time       `json:"expires_at,omitempty"`
 	SeenAt    *time.Time       `json:"seen_at,omitempty"`
 	EndedAt   *time.Time       `json:"ended_at,omitempty"`
+	Review    *OversightReview `json:"review,omitempty" doc:"Absent until the session is over, and of one that was never opened"`
+}
+
+// OversightReview is the second look at a session that is over.
+type OversightReview struct {
+	State   string     `json:"state" enum:"due,overdue,reviewed"`
+	Due     time.Time  `json:"due"`
+	By      string     `json:"by,omitempty"`
+	At      *time.Time `json:"at,omitempty"`
+	Verdict string     `json:"verdict,omitempty" enum:"accepted,violation"`
+	Note    string     `json:"note,omitempty"`
+}
+
+// OversightObserver is somebody who watches a session, or did.
+type OversightObserver struct {
+	Actor   govapi.GovActor `json:"actor"`
+	Since   time.Time       `json:"since"`
+	SeenAt  time.Time       `json:"seen_at"`
+	Present bool            `json:"present"`
+}
+
+// OversightAccess is one impersonation as the customer may read it.
+type OversightAccess struct {
+	Session  string     `json:"session"`
+	Staff    string     `json:"staff"`
+	User     string     `json:"user"`
+	Name     string     `json:"name,omitempty"`
+	Scope    string     `json:"scope" enum:"read,write"`
+	Reason   string     `json:"reason"`
+	Ticket   string     `json:"ticket,omitempty"`
+	From     time.Time  `json:"from"`
+	Until    *time.Time `json:"until,omitempty" doc:"Absent while it goes on"`
+	Live     bool       `json:"live"`
+	Ended    string     `json:"ended,omitempty"`
+	Requests int64      `json:"requests"`
+	Blocked  int64      `json:"blocked"`
+	Watched  bool       `json:"watched" doc:"Somebody had to watch"`
+	Reviewed string     `json:"reviewed,omitempty" enum:"accepted,violation"`
+}
+
+func wireAccess(a oversight.Access) OversightAccess {
+	return OversightAccess{a.Session.String(), a.Staff, a.User, a.Name, string(a.Scope), a.Reason, a.Ticket, a.From, optional(a.Until), a.Live, string(a.Ended), a.Requests, a.Blocked, a.Watched, string(a.Reviewed)}
 }
 
 func optional(t time.Time) *time.Time {
@@ -48,11 +94,14 @@ func wireActor(a governance.Actor) govapi.GovActor {
 
 func wireSession(s oversight.Session) OversightSession {
 	out := OversightSession{ID: s.ID.String(), Tenant: string(s.Tenant), User: s.User, Actor: wireActor(s.Actor), Scope: string(s.Scope), Reason: s.Reason, Ticket: s.Ticket,
-		State: string(s.State), PausedWhy: s.PausedWhy, Ended: string(s.Ended), EndedBy: s.EndedBy, Requests: s.Requests, Blocked: s.Blocked,
-		CreatedAt: s.CreatedAt, OpenBy: s.OpenBy, OpenedAt: optional(s.OpenedAt), ExpiresAt: optional(s.ExpiresAt), SeenAt: optional(s.SeenAt), EndedAt: optional(s.EndedAt)}
+		State: string(s.State), Observer: s.Observer, PausedBy: string(s.PausedBy), PausedWhy: s.PausedWhy, PausedAt: optional(s.PausedAt), GraceAt: optional(s.GraceAt), Ended: string(s.Ended), EndedBy: s.EndedBy, Requests: s.Requests, Blocked: s.Blocked,
+		CreatedAt: s.CreatedAt, OpenBy: optional(s.OpenBy), OpenedAt: optional(s.OpenedAt), ExpiresAt: optional(s.ExpiresAt), SeenAt: optional(s.SeenAt), EndedAt: optional(s.EndedAt)}
 	if s.Subject.ID != "" {
 		a := wireActor(s.Subject)
 		out.Subject = &a
+	}
+	if r := s.Review; r.State != "" {
+		out.Review = &OversightReview{string(r.State), r.Due, r.By, optional(r.At), string(r.Verdict), r.Note}
 	}
 	return out
 }
@@ -118,6 +167,18 @@ type OversightRecording struct {
 	Frames   int64            `json:"frames"`
 	Requests int64            `json:"requests" doc:"Let through, by the session's own count"`
 	Problems []string         `json:"problems" doc:"Empty: whole, and as it was recorded"`
+	Gaps     []OversightGap   `json:"gaps" doc:"Where the problems are"`
+}
+
+// OversightGap is a stretch of a recording that cannot be replayed.
+type OversightGap struct {
+	Kind   string     `json:"kind" enum:"missing,altered,moved,foreign,truncated,unrecorded"`
+	Chunk  int64      `json:"chunk,omitempty"`
+	After  int        `json:"after" doc:"Number of the frame before it, 0 at the beginning"`
+	Frames int64      `json:"frames" doc:"How many are lost, as far as it is known"`
+	From   *time.Time `json:"from,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
+	Text   string     `json:"text"`
 }
 
 // OversightChunk is one stored part of a recording.
@@ -133,7 +194,10 @@ type OversightChunk struct {
 }
 
 func wireRecording(r recorder.Report) OversightRecording {
-	out := OversightRecording{[]OversightChunk{}, r.Frames, r.Requests, r.Problems}
+	out := OversightRecording{[]OversightChunk{}, r.Frames, r.Requests, r.Problems, []OversightGap{}}
+	for _, g := range r.Gaps {
+		out.Gaps = append(out.Gaps, OversightGap{string(g.Kind), g.Chunk, g.After, g.Frames, optional(g.From), optional(g.Until), g.Text})
+	}
 	for _, c := range r.Chunks {
 		out.Chunks = append(out.Chunks, OversightChunk{c.Seq, c.SHA256, c.Prev, c.Bytes, c.Frames, c.Record.String(), c.FirstAt, c.LastAt})
 	}

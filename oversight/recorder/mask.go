@@ -23,8 +23,24 @@ const Masked = "•••"
 // masker takes values out of what is recorded: fields by name, parts of pages by
 // the attribute data-mask, and numbers that look like payment cards anywhere.
 type masker struct {
-	fields []string // lower case, matched as part of a name
+	fields   []string // lower case, matched as part of a name
+	patterns []*regexp.Regexp
+	seen     map[string]bool // what was masked so far; nil: not kept
 }
+
+// fresh is a masker for one request, which remembers what it masks.
+func (m *masker) fresh() *masker { return &masker{m.fields, m.patterns, map[string]bool{}} }
+
+// hide masks a value and remembers it: a page repeats such values in places that no
+// rule names. What is too short would be found everywhere.
+func (m *masker) hide(v string) string {
+	if v = strings.TrimSpace(v); m.seen != nil && len(v) >= 4 && v != Masked && len(m.seen) < maxSeen {
+		m.seen[v] = true
+	}
+	return Masked
+}
+
+const maxSeen = 500
 
 var cardLike = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
 
@@ -35,13 +51,50 @@ func (m *masker) field(name string) bool {
 
 // text masks what must not be recorded wherever it stands.
 func (m *masker) text(s string) string {
-	return cardLike.ReplaceAllStringFunc(s, func(c string) string {
+	s = cardLike.ReplaceAllStringFunc(s, func(c string) string {
 		if luhn(c) {
 			return Masked
 		}
 		return c
 	})
+	s = ibanLike.ReplaceAllStringFunc(s, func(c string) string {
+		if mod97(c) {
+			return Masked
+		}
+		return c
+	})
+	s = secretLike.ReplaceAllString(s, Masked)
+	for _, p := range m.patterns {
+		s = p.ReplaceAllString(s, Masked)
+	}
+	return s
 }
+
+var ibanLike = regexp.MustCompile(`\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?\b`)
+
+// mod97 is the check of ISO 13616.
+func mod97(s string) bool {
+	s = strings.ReplaceAll(s, " ", "")
+	if len(s) < 15 || len(s) > 34 {
+		return false
+	}
+	rest := 0
+	for _, c := range s[4:] + s[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			rest = (rest*10 + int(c-'0')) % 97
+		case c >= 'A' && c <= 'Z':
+			rest = (rest*100 + int(c-'A') + 10) % 97
+		}
+	}
+	return rest == 1
+}
+
+// secretLike are keys and tokens by their shape: JSON web tokens, bearer headers,
+// private keys, one-time-password seeds, and keys with well-known prefixes.
+var secretLike = regexp.MustCompile(`eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*` + `|(?i:bearer)\s+[\w.~+/-]{16,}=*` + `|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)` +
+	`|otpauth://[^\s"'<>]+` + `|\b(?:sk|pk|rk|whsec)_(?:live_|test_)?[A-Za-z0-9]{16,}` + `|\bAKIA[0-9A-Z]{16}\b` + `|\bgh[pousr]_[A-Za-z0-9]{20,}` + `|\bxox[abprs]-[\w-]{10,}` +
+	`|\breeve[a-z]*_[0-9a-f]{16}_[\w-]{16,}`)
 
 func luhn(s string) bool {
 	sum, double := 0, false
@@ -77,7 +130,7 @@ func (m *masker) values(v url.Values) map[string][]string {
 		for _, x := range v[name] {
 			safe := m.text(short(x, maxValue))
 			if m.field(name) {
-				safe = Masked
+				safe = m.hide(x)
 			}
 			if left -= len(key) + len(safe); left < 0 {
 				out["…"] = []string{"more fields than a recording keeps"}
@@ -118,6 +171,7 @@ func (m *masker) walk(v any) any {
 	case map[string]any:
 		for k := range x {
 			if m.field(k) {
+				m.remember(x[k])
 				x[k] = Masked
 			} else {
 				x[k] = m.walk(x[k])
@@ -133,6 +187,24 @@ func (m *masker) walk(v any) any {
 		return json.Number(m.number(x.String()))
 	}
 	return v
+}
+
+// remember keeps the values of a masked member.
+func (m *masker) remember(v any) {
+	switch x := v.(type) {
+	case map[string]any:
+		for _, v := range x {
+			m.remember(v)
+		}
+	case []any:
+		for _, v := range x {
+			m.remember(v)
+		}
+	case string:
+		m.hide(x)
+	case json.Number:
+		m.hide(x.String())
+	}
 }
 
 // number keeps a number a number.
@@ -168,7 +240,7 @@ func (m *masker) node(n *html.Node, masked bool) {
 		n.Data = ""
 	case html.TextNode:
 		if masked && strings.TrimSpace(n.Data) != "" {
-			n.Data = Masked
+			n.Data = m.hide(n.Data)
 		} else if n.Parent == nil || n.Parent.DataAtom != atom.Style {
 			n.Data = m.text(n.Data)
 		}
@@ -198,18 +270,16 @@ func active(n *html.Node) bool {
 }
 
 func (m *masker) element(n *html.Node, masked bool) bool {
-	name, typ := "", ""
+	typ, sensitive := "", false
 	for _, a := range n.Attr {
 		switch a.Key {
 		case "data-mask":
 			masked = true
 		case "name", "id", "autocomplete", "itemprop":
-			if a.Key == "name" || name == "" {
-				name = a.Val
-			}
-			masked = masked || isField(n) && m.field(a.Val)
+			sensitive = sensitive || m.field(a.Val) || a.Key == "autocomplete" && secretHint(a.Val)
+			masked = masked || isField(n) && sensitive
 		case "type":
-			typ = strings.ToLower(a.Val)
+			typ = strings.ToLower(strings.TrimSpace(a.Val))
 		}
 	}
 	hidden := n.DataAtom == atom.Input && (typ == "hidden" || typ == "password" || typ == "file")
@@ -219,8 +289,14 @@ func (m *masker) element(n *html.Node, masked bool) bool {
 		case strings.HasPrefix(a.Key, "on"), a.Key == "srcdoc", a.Key == "ping":
 			continue
 		case hidden && a.Key == "value":
-			a.Val = Masked
+			if sensitive || typ == "password" {
+				m.hide(a.Val)
+			}
+			a.Val = Masked // of other hidden fields the value is an address or a number, found all over the page
 		case masked && (slices.Contains(telling, a.Key) || strings.HasPrefix(a.Key, "aria-") || strings.HasPrefix(a.Key, "data-") && a.Key != "data-mask"):
+			if a.Key == "value" || a.Key == "content" {
+				m.hide(a.Val)
+			}
 			a.Val = Masked
 		case masked && (a.Key == "checked" || a.Key == "selected"): // which one is the value
 			continue
@@ -231,6 +307,14 @@ func (m *masker) element(n *html.Node, masked bool) bool {
 	}
 	n.Attr = kept
 	return masked
+}
+
+// secretHint tells the autocomplete tokens of what must not be recorded.
+func secretHint(v string) bool {
+	v = strings.ToLower(v)
+	return slices.ContainsFunc(strings.Fields(v), func(t string) bool {
+		return strings.HasPrefix(t, "cc-") || strings.HasSuffix(t, "-password") || t == "one-time-code" || strings.HasPrefix(t, "bday")
+	})
 }
 
 // isField tells elements that hold input: their value is masked by their name.

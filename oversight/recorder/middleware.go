@@ -26,7 +26,13 @@ func (r *Recorder) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, req)
 			return
 		}
-		f := Frame{At: r.k.Now(), Actor: id.Actor.ID, Method: req.Method, Path: r.mask.text(short(req.URL.Path, 2000)), Query: r.mask.values(req.URL.Query())}
+		if err := r.Alive(req.Context()); err != nil { // before anything has an effect
+			r.fail(req.Context(), session, err)
+			paused(w)
+			return
+		}
+		m := r.mask.fresh()
+		f := Frame{At: r.k.Now(), Actor: id.Actor.ID, Method: short(req.Method, 20), Path: m.text(short(req.URL.Path, 2000)), Query: m.values(req.URL.Query())}
 		if id.Subject != nil {
 			f.Subject = id.Subject.ID
 		}
@@ -35,10 +41,10 @@ func (r *Recorder) Middleware(next http.Handler) http.Handler {
 				if f.Headers == nil {
 					f.Headers = map[string]string{}
 				}
-				f.Headers[h] = r.mask.text(short(v, 300))
+				f.Headers[h] = m.text(short(v, 300))
 			}
 		}
-		if err := r.form(req, &f); err != nil {
+		if err := r.form(m, req, &f); err != nil {
 			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 			return
 		}
@@ -46,7 +52,7 @@ func (r *Recorder) Middleware(next http.Handler) http.Handler {
 		for k, v := range w.Header() { // what outer middleware has set so far
 			c.header[k] = v
 		}
-		c.overflow = func() error { return r.keep(req, session, id, f, c, true) }
+		c.overflow = func() error { return r.keep(req, session, id, m, f, c, true) }
 		crash := serve(next, c, req)
 		if c.released {
 			if crash != nil {
@@ -55,12 +61,11 @@ func (r *Recorder) Middleware(next http.Handler) http.Handler {
 			return
 		}
 		if c.failed == nil {
-			c.failed = r.keep(req, session, id, f, c, false)
+			c.failed = r.keep(req, session, id, m, f, c, false)
 		}
 		if c.failed != nil {
 			r.fail(req.Context(), session, c.failed)
-			w.Header().Set("Retry-After", "10")
-			http.Error(w, "The session is paused: what is shown cannot be recorded.", http.StatusServiceUnavailable)
+			paused(w)
 			return
 		}
 		if crash != nil {
@@ -68,6 +73,11 @@ func (r *Recorder) Middleware(next http.Handler) http.Handler {
 		}
 		c.release()
 	})
+}
+
+func paused(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "10")
+	http.Error(w, "The session is paused: what is shown cannot be recorded.", http.StatusServiceUnavailable)
 }
 
 // serve gives back what next panicked with: what it did until then is recorded
@@ -84,10 +94,10 @@ func serve(next http.Handler, c *capture, req *http.Request) (crash any) {
 }
 
 // keep completes a frame and stores it.
-func (r *Recorder) keep(req *http.Request, session oversight.Session, id governance.Identity, f Frame, c *capture, more bool) error {
+func (r *Recorder) keep(req *http.Request, session oversight.Session, id governance.Identity, m *masker, f Frame, c *capture, more bool) error {
 	f.TookMillis = r.k.Now().Sub(f.At).Milliseconds()
 	f.Status, f.Size, f.Truncated = c.status, int64(c.body.Len()), more
-	f.Location = r.location(c.header.Get("Location"))
+	f.Location = location(m, c.header.Get("Location"))
 	f.ContentType = c.header.Get("Content-Type")
 	if f.ContentType == "" && c.body.Len() > 0 {
 		f.ContentType = http.DetectContentType(c.body.Bytes())
@@ -95,7 +105,7 @@ func (r *Recorder) keep(req *http.Request, session oversight.Session, id governa
 	if c.body.Len() > 0 {
 		f.SHA256 = digest(c.body.Bytes())
 		if c.header.Get("Content-Encoding") == "" {
-			f.Body, _ = r.mask.body(f.ContentType, c.body.Bytes())
+			f.Body, _ = m.body(f.ContentType, c.body.Bytes())
 		}
 	}
 	if cut := r.opts.MaxBody; len(f.Body) > cut {
@@ -104,30 +114,31 @@ func (r *Recorder) keep(req *http.Request, session oversight.Session, id governa
 		}
 		f.Body, f.Truncated = f.Body[:cut], true
 	}
+	m.recheck(&f)
 	return r.add(req.Context(), session, id, f)
 }
 
 // location masks the query of a redirect's target.
-func (r *Recorder) location(s string) string {
+func location(m *masker, s string) string {
 	u, err := url.Parse(s)
 	if s == "" || err != nil {
 		return ""
 	}
 	if u.RawQuery != "" {
-		u.RawQuery = url.Values(r.mask.values(u.Query())).Encode()
+		u.RawQuery = url.Values(m.values(u.Query())).Encode()
 	}
-	return r.mask.text(u.String())
+	return m.text(u.String())
 }
 
 // form reads the fields of a form and puts the body back for the handler.
-func (r *Recorder) form(req *http.Request, f *Frame) error {
+func (r *Recorder) form(m *masker, req *http.Request, f *Frame) error {
 	typ, params, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil || req.Body == nil || req.Body == http.NoBody {
 		return nil
 	}
 	isJSON := typ == "application/json" || strings.HasSuffix(typ, "+json")
 	if typ != "application/x-www-form-urlencoded" && typ != "multipart/form-data" && !isJSON {
-		f.Form = map[string][]string{"": {"a body of type " + r.mask.text(typ)}}
+		f.Form = map[string][]string{"": {"a body of type " + m.text(typ)}}
 		return nil
 	}
 	body, err := io.ReadAll(io.LimitReader(req.Body, int64(r.opts.MaxForm)+1))
@@ -141,20 +152,20 @@ func (r *Recorder) form(req *http.Request, f *Frame) error {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	switch {
 	case isJSON:
-		text, ok := r.mask.json(body)
+		text, ok := m.json(body)
 		if !ok {
 			text = "a body that is not JSON"
 		}
 		f.Form = map[string][]string{"": {short(text, maxFields)}}
 	case typ == "multipart/form-data":
-		f.Form = r.multipart(body, params["boundary"])
+		f.Form = r.multipart(m, body, params["boundary"])
 	default:
 		v, err := url.ParseQuery(string(body))
 		if err != nil {
 			f.Form = map[string][]string{"": {"a body that is not a form"}}
 			return nil
 		}
-		f.Form = r.mask.values(v)
+		f.Form = m.values(v)
 	}
 	return nil
 }
@@ -227,14 +238,14 @@ func (c *capture) release() {
 }
 
 // multipart reads the fields of a multipart form; of a file only its name and size.
-func (r *Recorder) multipart(body []byte, boundary string) map[string][]string {
+func (r *Recorder) multipart(m *masker, body []byte, boundary string) map[string][]string {
 	out := map[string][]string{}
 	req := &http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {mime.FormatMediaType("multipart/form-data", map[string]string{"boundary": boundary})}},
 		Body: io.NopCloser(bytes.NewReader(body))}
 	if err := req.ParseMultipartForm(int64(r.opts.MaxForm)); err != nil {
 		return map[string][]string{"": {"a body that is not a form"}}
 	}
-	maps.Copy(out, r.mask.values(req.MultipartForm.Value))
+	maps.Copy(out, m.values(req.MultipartForm.Value))
 	for k, files := range req.MultipartForm.File {
 		for _, file := range files {
 			out[short(k, maxName)] = append(out[k], fmt.Sprintf("a file of %d bytes", file.Size))

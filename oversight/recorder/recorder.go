@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -41,11 +42,14 @@ type Options struct {
 	// MaskFields are parts of names, in any case, of form fields, query parameters and
 	// JSON members whose values are never recorded. Nil takes the default.
 	MaskFields []string
-	Headers    []string      // request headers to keep; nil takes the default
-	MaxBody    int           // most bytes of one response's text in a recording; default 192 KiB
-	MaxBuffer  int           // responses up to this size are held back until recorded, larger ones after this much; default 1 MiB
-	MaxForm    int           // largest request body whose form is recorded; larger ones are refused; default 1 MiB
-	Timeout    time.Duration // for storing one chunk; default 10s
+	// MaskPatterns are looked for in everything that is stored, beside payment cards,
+	// IBANs, keys and tokens of known shapes.
+	MaskPatterns []*regexp.Regexp
+	Headers      []string      // request headers to keep; nil takes the default
+	MaxBody      int           // most bytes of one response's text in a recording; default 192 KiB
+	MaxBuffer    int           // responses up to this size are held back until recorded, larger ones after this much; default 1 MiB
+	MaxForm      int           // largest request body whose form is recorded; larger ones are refused; default 1 MiB
+	Timeout      time.Duration // for storing one chunk; default 10s
 }
 
 const maxChunk = 256 << 10
@@ -56,7 +60,7 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	if c.MaskFields == nil {
-		c.MaskFields = []string{"password", "passwd", "secret", "token", "otp", "totp", "api_key", "apikey", "authorization", "card", "cvc", "cvv", "iban", "account_number", "ssn", "birth"}
+		c.MaskFields = []string{"password", "passwd", "secret", "token", "otp", "totp", "api_key", "apikey", "authorization", "card", "cc-", "cvc", "cvv", "iban", "account_number", "ssn", "birth"}
 	}
 	for i, f := range c.MaskFields {
 		if i == 0 {
@@ -92,6 +96,7 @@ type Recorder struct {
 
 	mu    sync.Mutex
 	lanes map[uuid.UUID]*lane
+	good  time.Time            // when a chunk was last stored or a probe came back
 	seen  map[string]time.Time // who watched which session when
 }
 
@@ -102,7 +107,8 @@ func New(svc *oversight.Service, blobs BlobStore, opts *Options) (*Recorder, err
 		return nil, errors.New("recorder: a service and a blob store are required")
 	}
 	r := &Recorder{svc: svc, k: svc.Kernel(), blobs: blobs, opts: opts.withDefaults(), lanes: map[uuid.UUID]*lane{}, seen: map[string]time.Time{}}
-	r.mask.fields = r.opts.MaskFields
+	r.mask.fields, r.mask.patterns = r.opts.MaskFields, r.opts.MaskPatterns
+	svc.RequireRecorder(r.Alive)
 	r.k.Background("oversight.recorder", 5*time.Second, r.Recover)
 	return r, nil
 }
@@ -125,6 +131,7 @@ type Frame struct {
 	SHA256      string              `json:"sha256,omitempty"` // of them, before masking
 	Body        string              `json:"body,omitempty"`   // masked
 	Truncated   bool                `json:"truncated,omitempty"`
+	Remasked    int                 `json:"remasked,omitempty"` // what masking had left and the check at storing took out
 }
 
 type chunkHead struct {
@@ -159,9 +166,10 @@ type lane struct {
 }
 
 type pending struct {
-	at   time.Time
-	line []byte
-	done chan error
+	at     time.Time
+	line   []byte
+	masked int64 // hits of the check at storing
+	done   chan error
 }
 
 // add stores a frame and returns when it is stored and its chunk anchored. The
@@ -177,7 +185,7 @@ func (r *Recorder) add(ctx context.Context, session oversight.Session, id govern
 			return err
 		}
 	}
-	p := &pending{f.At, line, make(chan error, 1)}
+	p := &pending{f.At, line, int64(f.Remasked), make(chan error, 1)}
 	r.mu.Lock()
 	l := r.lanes[session.ID]
 	if l == nil {
@@ -239,6 +247,9 @@ func (r *Recorder) store(ctx context.Context, session oversight.Session, id gove
 	}()
 	for try := 0; ; try++ {
 		err := r.storeOnce(ctx, session, id, batch)
+		if err == nil {
+			r.works()
+		}
 		if err == nil || try == 9 || !governance.IsUnique(err) && !errors.Is(err, governance.ErrRetry) {
 			return err
 		}
@@ -259,8 +270,10 @@ func (r *Recorder) storeOnce(ctx context.Context, session oversight.Session, id 
 		return err
 	}
 	row := &chunkRow{Session: session.ID, Seq: head.Seq, Prev: head.Prev, Frames: int64(len(batch)), FirstAt: govdb.At(batch[0].at), LastAt: govdb.At(batch[0].at)}
+	remasked := int64(0)
 	for _, p := range batch {
 		data = append(data, p.line...)
+		remasked += p.masked
 		row.FirstAt, row.LastAt = min(row.FirstAt, govdb.At(p.at)), max(row.LastAt, govdb.At(p.at))
 	}
 	row.SHA256, row.Bytes = digest(data), int64(len(data))
@@ -273,7 +286,7 @@ func (r *Recorder) storeOnce(ctx context.Context, session oversight.Session, id 
 	return r.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 		receipt, err := r.k.RecordTx(ctx, tx, id, governance.Record{Action: ActionChunk, Tenant: session.Tenant, Resource: governance.RefTo("session", session.ID),
 			ActionID: session.ID, Outcome: governance.OutcomeObserved, Data: map[string]any{"seq": row.Seq, "sha256": row.SHA256, "prev": row.Prev, "bytes": row.Bytes,
-				"frames": row.Frames, "first_at": row.FirstAt.Time(), "last_at": row.LastAt.Time()}})
+				"frames": row.Frames, "first_at": row.FirstAt.Time(), "last_at": row.LastAt.Time(), "remasked": remasked}})
 		if err != nil {
 			return err
 		}
@@ -290,35 +303,85 @@ func digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// works remembers that storing works now.
+func (r *Recorder) works() {
+	now := r.k.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.good = now
+}
+
+// heartbeat is how long a proof that storing works is good.
+const heartbeat = 15 * time.Second
+
+// Alive finds out whether chunks can be stored: one was a short while ago, or a probe
+// comes back. Sessions begin only while it gives nil.
+func (r *Recorder) Alive(ctx context.Context) error {
+	now := r.k.Now()
+	r.mu.Lock()
+	good := r.good
+	r.mu.Unlock()
+	if !good.IsZero() && now.Sub(good) < heartbeat {
+		return nil
+	}
+	return r.probe(ctx)
+}
+
+// probe stores something, reads it back and removes it.
+func (r *Recorder) probe(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil { // a blob store is foreign code
+			err = fmt.Errorf("recorder: panic: %v", p)
+		}
+	}()
+	key := "probe/" + uuid.NewString()
+	want := []byte(key)
+	if err := r.blobs.Put(ctx, key, want); err != nil {
+		return fmt.Errorf("the recorder fails: %w", err)
+	}
+	got, err := r.blobs.Get(ctx, key)
+	if err != nil || !bytes.Equal(got, want) {
+		return errors.Join(errors.New("the recorder fails: it does not give back what it was given"), err)
+	}
+	if err := r.blobs.Delete(ctx, key); err != nil {
+		return fmt.Errorf("the recorder fails: %w", err)
+	}
+	r.works()
+	return nil
+}
+
 // fail pauses a session that could not be recorded.
 func (r *Recorder) fail(ctx context.Context, session oversight.Session, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
 	defer cancel()
+	r.mu.Lock()
+	r.good = time.Time{}
+	r.mu.Unlock()
 	r.k.Logger().ErrorContext(ctx, "recording failed, the session is paused", "session", session.ID, "tenant", session.Tenant, "error", err)
-	if perr := r.svc.Pause(ctx, session.ID, "the recorder could not store what was shown"); perr != nil {
+	if perr := r.svc.Pause(ctx, session.ID, oversight.ByRecorder, "the recorder could not store what was shown"); perr != nil {
 		r.k.Logger().ErrorContext(ctx, "pause a session", "session", session.ID, "error", perr)
 	}
 }
 
-// Recover resumes the paused sessions when the store takes a chunk again. The
-// kernel calls it; tests may.
+// Recover looks whether chunks can be stored while sessions are open. While they
+// cannot, active sessions are paused, before anybody works in them unrecorded; once
+// they can, the paused ones go on. The kernel calls it; tests may.
 func (r *Recorder) Recover(ctx context.Context) error {
-	paused, err := r.svc.Sessions(ctx, oversight.Filter{States: []oversight.State{oversight.StatePaused}, Limit: 200})
-	if err != nil || len(paused) == 0 {
+	open, err := r.svc.Sessions(ctx, oversight.Filter{States: []oversight.State{oversight.StateActive, oversight.StatePaused}, Limit: 200})
+	if err != nil || len(open) == 0 {
 		return err
 	}
-	probe := "probe/" + uuid.NewString()
-	want := []byte(probe)
-	if err := r.blobs.Put(ctx, probe, want); err != nil {
-		return fmt.Errorf("the recorder still fails: %w", err)
-	}
-	got, err := r.blobs.Get(ctx, probe)
-	if err != nil || !bytes.Equal(got, want) {
-		return errors.Join(errors.New("the recorder still fails: it does not give back what it was given"), err)
-	}
-	errs := []error{r.blobs.Delete(ctx, probe)}
-	for _, s := range paused {
-		errs = append(errs, r.svc.Resume(ctx, s.ID))
+	failed := r.Alive(ctx)
+	errs := []error{failed}
+	for _, s := range open {
+		switch {
+		case s.State == oversight.StateActive && failed != nil:
+			errs = append(errs, r.svc.Pause(ctx, s.ID, oversight.ByRecorder, "the recorder does not answer"))
+		case s.State == oversight.StatePaused && s.PausedBy == oversight.ByRecorder && failed == nil:
+			errs = append(errs, r.svc.Resume(ctx, s.ID, oversight.ByRecorder))
+		}
 	}
 	return errors.Join(errs...)
 }

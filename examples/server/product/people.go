@@ -31,6 +31,7 @@ type User struct {
 	Staff     governance.PersonID // set when a member of our own staff has this account
 	Active    bool
 	CreatedAt time.Time
+	SeenAt    time.Time // when they last used the product themselves
 }
 
 // Document is something a customer made.
@@ -99,7 +100,7 @@ func (s *Service) Users(ctx context.Context, tenant governance.TenantID, limit i
 }
 
 func (r userRow) user() User {
-	return User{r.ID, governance.TenantID(r.Tenant), r.Email, r.Name, r.Role, governance.PersonID(r.Staff), r.Active, r.CreatedAt.Time()}
+	return User{r.ID, governance.TenantID(r.Tenant), r.Email, r.Name, r.Role, governance.PersonID(r.Staff), r.Active, r.CreatedAt.Time(), r.SeenAt.Time()}
 }
 
 // Target is oversight.Options.Targets: the user of a tenant who may be represented.

@@ -74,6 +74,39 @@ type userRow struct {
 	Staff     string       `bun:"staff"`
 	Active    bool         `bun:"active"`
 	CreatedAt govdb.Micros `bun:"created_at"`
+	SeenAt    govdb.Micros `bun:"seen_at"`
+}
+
+type invoiceRow struct {
+	bun.BaseModel `bun:"table:product_invoice"`
+
+	Number   string       `bun:"number,pk"`
+	Tenant   string       `bun:"tenant"`
+	Minor    int64        `bun:"minor"`
+	Currency string       `bun:"currency"`
+	Paid     bool         `bun:"paid"`
+	IssuedAt govdb.Micros `bun:"issued_at"`
+}
+
+type apiKeyRow struct {
+	bun.BaseModel `bun:"table:product_api_key"`
+
+	ID     uuid.UUID    `bun:"id,pk"`
+	Tenant string       `bun:"tenant"`
+	Name   string       `bun:"name"`
+	Hash   string       `bun:"hash"`
+	MadeBy string       `bun:"made_by"`
+	MadeAt govdb.Micros `bun:"made_at"`
+}
+
+type payoutRow struct {
+	bun.BaseModel `bun:"table:product_payout"`
+
+	Tenant    string       `bun:"tenant,pk"`
+	Holder    string       `bun:"holder"`
+	IBAN      string       `bun:"iban"`
+	ChangedBy string       `bun:"changed_by"`
+	ChangedAt govdb.Micros `bun:"changed_at"`
 }
 
 type documentRow struct {

@@ -56,7 +56,8 @@ func (s *Service) Walk(ctx context.Context, h http.Handler, base string, o *over
 		steps = append(steps, step{http.MethodGet, at, nil, http.StatusOK},
 			step{http.MethodPost, at, url.Values{"title": {docs[0].Title + " (checked)"}, "version": {strconv.FormatInt(docs[0].Version, 10)}}, http.StatusSeeOther})
 	}
-	steps = append(steps, step{http.MethodGet, base + "account/password", nil, http.StatusForbidden}, step{http.MethodGet, base + "documents", nil, http.StatusOK})
+	steps = append(steps, step{http.MethodGet, base + "invoices", nil, http.StatusOK}, step{http.MethodGet, base + "settings", nil, http.StatusOK},
+		step{http.MethodPost, base + "settings/payout", url.Values{"holder": {"Somebody else"}, "iban": {"DE89370400440532013000"}}, http.StatusForbidden}, step{http.MethodGet, base + "documents", nil, http.StatusOK})
 	for _, st := range steps {
 		if err := send(st.method, st.path, st.form, st.want); err != nil {
 			return session, err

@@ -3,6 +3,7 @@ package governance
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Asked is what a raiser may know of an action that is being decided.
@@ -24,6 +25,10 @@ type Raise struct {
 // raisedBy marks the part of a decision that no policy made. No policy can have an id
 // like it.
 const raisedBy = "raised:"
+
+// Raised tells whether no policy made this part of a decision, but something that
+// raises requirements.
+func (h PolicyHit) Raised() bool { return strings.HasPrefix(h.Policy, raisedBy) }
 
 // RaiseBy lets fn add demands to every decision from now on. It can only add: what a
 // policy allows may become held and what is held may need more people, while no answer

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -47,7 +48,11 @@ func (l *Log) ProveAll(ctx context.Context, ids ...uuid.UUID) ([]Proof, error) {
 	return out, nil
 }
 
-// ReadDisclosures gives the texts still kept of records, by record.
+// ErrSpoiled says that a personal value is there and cannot be read with its key.
+var ErrSpoiled = errors.New("ledger: a personal value does not open")
+
+// ReadDisclosures gives the texts still kept of records, by record; one that was
+// altered is ErrSpoiled.
 func (l *Log) ReadDisclosures(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID][]Disclosure, error) {
 	out := map[uuid.UUID][]Disclosure{}
 	for start := 0; start < len(ids); start += 500 {
@@ -55,8 +60,13 @@ func (l *Log) ReadDisclosures(ctx context.Context, ids ...uuid.UUID) (map[uuid.U
 		if err := l.db.Read().NewSelect().Model(&page).Where("record IN (?)", bun.List(ids[start:min(start+500, len(ids))])).Order("record", "field").Scan(ctx); err != nil {
 			return nil, fmt.Errorf("disclosures: %w", err)
 		}
-		open, err := openAll(ctx, l.db.Read(), page, func(disclosureRow, error) {}) // Verify reports what does not open
-		if err != nil {
+		var spoiled error
+		open, err := openAll(ctx, l.db.Read(), page, func(r disclosureRow, why error) {
+			if spoiled == nil {
+				spoiled = fmt.Errorf("%w: %s of record %s: %w", ErrSpoiled, r.Field, r.Record, why)
+			}
+		})
+		if err = errors.Join(err, spoiled); err != nil {
 			return nil, err
 		}
 		maps.Copy(out, open)

@@ -210,7 +210,7 @@ func TestBuild_RefusesWhatDoesNotHold(t *testing.T) {
 		"policy":   {"UPDATE gov_policy SET body = REPLACE(body, '\"max\":1000', '\"max\":9000')", "policies"},
 		"who":      {"UPDATE gov_action SET requester = REPLACE(requester, 'user:dana', 'user:eve') WHERE held", "requester"},
 		"ack":      {"UPDATE gov_alert SET acked_by = 'user:eve', acked_at = last_at", "was taken by"},
-		"personal": {"UPDATE gov_disclosure SET value = 'Eve' WHERE field = 'actor_name'", "personal.json"},
+		"personal": {"UPDATE gov_disclosure SET sealed = (SELECT digest FROM gov_record WHERE n = 0) WHERE field = 'actor_name'", "personal.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -285,7 +285,7 @@ func (g *gathering) policies(ctx context.Context) error {
 		}
 		for _, h := range data.Decision.Policies {
 			k := key{h.Policy, h.Version}
-			if done[k] {
+			if done[k] || h.Raised() {
 				continue
 			}
 			done[k] = true
@@ -352,6 +352,9 @@ func (g *gathering) recording(ctx context.Context) error {
 func (g *gathering) personal(ctx context.Context) error {
 	ids := slices.SortedFunc(maps.Keys(g.records), compareIDs)
 	kept, err := g.s.k.Ledger().ReadDisclosures(ctx, ids...)
+	if errors.Is(err, ledger.ErrSpoiled) {
+		return &notHolding{"personal.json: " + err.Error()}
+	}
 	if err != nil {
 		return err
 	}

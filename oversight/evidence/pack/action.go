@@ -29,16 +29,58 @@ type decision struct {
 // requirement is read strictly: a rule that this program does not know is not
 // fulfilled.
 type requirement struct {
-	AllOf         []quorum `json:"all_of"`
-	DecideWithin  duration `json:"decide_within"`
-	ExecuteWithin duration `json:"execute_within"`
-	Manual        bool     `json:"manual,omitempty"`
-	PersonalKey   bool     `json:"personal_key,omitempty"`
+	AllOf         []quorum    `json:"all_of,omitempty"`
+	AnyOf         []quorum    `json:"any_of,omitempty"` // one of them is enough
+	DecideWithin  duration    `json:"decide_within"`
+	ExecuteWithin duration    `json:"execute_within"`
+	Manual        bool        `json:"manual,omitempty"`
+	PersonalKey   bool        `json:"personal_key,omitempty"`
+	Deny          int         `json:"deny,omitempty"` // votes against that end it; 0 is 1
+	Exclude       []string    `json:"exclude,omitempty"`
+	Escalate      *escalation `json:"escalate,omitempty"`
+	BreakGlass    *breakGlass `json:"break_glass,omitempty"`
 }
 
 type quorum struct {
-	Group     string `json:"group"`
-	Approvals int    `json:"approvals"`
+	Group     string   `json:"group"`
+	Approvals int      `json:"approvals"`
+	Where     string   `json:"where,omitempty"` // the vote carries a mark when it held for the voter
+	Or        []string `json:"or,omitempty"`
+}
+
+// seats are the memberships that fill a place of the quorum.
+func (q quorum) seats() []string {
+	if q.Where != "" {
+		return []string{q.Group + "?" + q.Where}
+	}
+	return append([]string{q.Group}, q.Or...)
+}
+
+type escalation struct {
+	After duration `json:"after"`
+	To    string   `json:"to"`
+}
+
+type breakGlass struct {
+	Group        string   `json:"group"`
+	Max          int64    `json:"max"`
+	Window       duration `json:"window"`
+	SignIn       duration `json:"sign_in,omitzero"`
+	ReviewWithin duration `json:"review_within"`
+}
+
+// unfilled says what the voters leave open of the requirement.
+func (r requirement) unfilled(voters map[string][]string) string {
+	if len(r.AnyOf) == 0 {
+		return unfilled(r.AllOf, voters)
+	}
+	gap := ""
+	for _, q := range r.AnyOf {
+		if gap = unfilled([]quorum{q}, voters); gap == "" {
+			return ""
+		}
+	}
+	return gap
 }
 
 type duration struct{ time.Duration }
@@ -48,6 +90,9 @@ func (d *duration) UnmarshalText(b []byte) (err error) {
 	d.Duration, err = time.ParseDuration(string(b))
 	return err
 }
+
+// raised begins the name of a demand that no policy made, a finding's for one.
+const raised = "raised:"
 
 // unevaluated begins the reason of a policy that denied because its condition could
 // not be evaluated. It is not among those that the decision's hash covers.
@@ -79,6 +124,7 @@ type actionCheck struct {
 	held     *record // or the one that decided without holding
 	done     *record
 	votes    map[string]*record
+	no       int // votes against
 	decision decision
 	require  []requirement
 }
@@ -189,6 +235,10 @@ func (c *actionCheck) decided() {
 	}
 	hashes := map[string]string{}
 	for _, p := range c.decision.Policies {
+		if strings.HasPrefix(p.Policy, raised) && p.Version == 0 {
+			c.note("%s asked for more than the policies: %s", strings.TrimPrefix(p.Policy, raised), p.Why)
+			continue
+		}
 		name := policyName(p.Policy, p.Version)
 		b, ok := c.files[name]
 		if !ok {
@@ -212,12 +262,36 @@ func (c *actionCheck) decided() {
 	}
 	for i, raw := range c.decision.Require {
 		var r requirement
-		if err := strict(raw, &r); err != nil || len(r.AllOf) == 0 || r.DecideWithin.Duration <= 0 || r.ExecuteWithin.Duration <= 0 {
+		if err := strict(raw, &r); err != nil || (len(r.AllOf) == 0) == (len(r.AnyOf) == 0) || r.DecideWithin.Duration <= 0 || r.ExecuteWithin.Duration <= 0 {
 			c.bad(c.held.place, "requirement %d of record %s is one that this program cannot check", i, c.held.ID)
 			continue
 		}
-		c.require = append(c.require, r)
+		c.require = append(c.require, c.escalated(r))
 	}
+}
+
+// escalated opens the places of a requirement to the group that it escalates to, when a
+// record says that this was done and the time for it had come.
+func (c *actionCheck) escalated(r requirement) requirement {
+	if r.Escalate == nil {
+		return r
+	}
+	for _, rec := range c.records {
+		var data struct {
+			To []string `json:"to"`
+		}
+		if rec.ActionID != c.id || rec.Action != "approval.escalate" || json.Unmarshal(rec.Data, &data) != nil || !slices.Contains(data.To, r.Escalate.To) ||
+			rec.at.Add(slack).Before(c.held.at.Add(r.Escalate.After.Duration)) {
+			continue
+		}
+		for _, qs := range [][]quorum{r.AllOf, r.AnyOf} {
+			for i := range qs {
+				qs[i].Or = append(qs[i].Or, r.Escalate.To)
+			}
+		}
+		return r
+	}
+	return r
 }
 
 // cast checks the votes and gives those that count, person by person.
@@ -255,7 +329,7 @@ func (c *actionCheck) cast(place string) map[string][]string {
 			c.bad(r.place, "record %s: the vote of %s is before what it is about, or after the time to decide", r.ID, vote.Person)
 		}
 		last = r
-		if why := c.excluded(vote.Person); why != "" {
+		if why := c.excluded(vote.Person, vote.Groups); why != "" {
 			c.bad(r.place, "record %s: %s may not vote: %s", r.ID, vote.Person, why)
 			continue
 		}
@@ -264,6 +338,8 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		}
 		if vote.Decision == "approve" {
 			approvers[vote.Person] = vote.Groups
+		} else {
+			c.no++
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.votes)) {
@@ -272,8 +348,13 @@ func (c *actionCheck) cast(place string) map[string][]string {
 	return approvers
 }
 
-func (c *actionCheck) excluded(person string) string {
+func (c *actionCheck) excluded(person string, groups []string) string {
+	barred := slices.ContainsFunc(c.require, func(r requirement) bool {
+		return slices.ContainsFunc(r.Exclude, func(g string) bool { return slices.Contains(groups, g) })
+	})
 	switch {
+	case barred:
+		return "they are in a group that the policy excludes"
 	case person == "":
 		return "no person stands behind it"
 	case person == c.held.Actor.Person:
@@ -305,6 +386,8 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 		switch {
 		case c.done.Bootstrap:
 			c.note("action %s needed approval and ran without: there were not yet enough people (bootstrap, record %s)", c.id, c.done.ID)
+		case c.decision.Effect == "hold" && c.broke():
+			c.note("action %s needed approval and ran without: the glass was broken (record %s); a review is due", c.id, c.done.ID)
 		case c.decision.Effect != "allow" && len(c.decision.Policies) > 0:
 			c.bad(c.done.place, "record %s executes what the policies did not allow", c.done.ID)
 		}
@@ -325,9 +408,33 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 	if len(c.require) == 0 || len(c.require) != len(c.decision.Require) {
 		c.bad(c.held.place, "record %s says of no approval that could be checked", c.held.ID)
 	}
+	c.against(c.no)
 	for _, r := range c.require {
-		if gap := unfilled(r.AllOf, approvers); gap != "" {
+		if gap := r.unfilled(approvers); gap != "" {
 			c.bad(c.done.place, "record %s executes without its quorum: %s", c.done.ID, gap)
+		}
+	}
+}
+
+// broke tells whether a record says that the glass was broken for the action, by who did
+// it, and every requirement has one to break.
+func (c *actionCheck) broke() bool {
+	if len(c.require) == 0 || len(c.require) != len(c.decision.Require) || slices.ContainsFunc(c.require, func(r requirement) bool { return r.BreakGlass == nil }) {
+		return false
+	}
+	for _, r := range c.records {
+		if r.ActionID == c.id && r.Action == "break_glass" && r.Outcome == "done" && r.Actor.Person != "" && r.Actor.Person == c.done.Actor.Person {
+			return true
+		}
+	}
+	return false
+}
+
+// against checks that votes against an action that went on were too few to end it.
+func (c *actionCheck) against(n int) {
+	for i, r := range c.require {
+		if n >= max(r.Deny, 1) {
+			c.bad(c.done.place, "record %s executes what %d people voted against, and requirement %d ends by %d", c.done.ID, n, i, max(r.Deny, 1))
 		}
 	}
 }
@@ -393,21 +500,21 @@ func (c *actionCheck) clocks() {
 // maximum matching by augmenting paths, since counting would let one person stand
 // for two.
 func unfilled(qs []quorum, voters map[string][]string) string {
-	var places []string
+	var places []quorum
 	for _, q := range qs {
 		if q.Group == "" || q.Approvals < 1 || q.Approvals > 100 {
 			return fmt.Sprintf("%d of %q is no quorum", q.Approvals, q.Group)
 		}
 		for range q.Approvals {
-			places = append(places, q.Group)
+			places = append(places, q)
 		}
 	}
 	people := slices.Sorted(maps.Keys(voters))
 	holder := map[int]int{} // place → person
 	var seat func(person int, tried map[int]bool) bool
 	seat = func(person int, tried map[int]bool) bool {
-		for i, group := range places {
-			if tried[i] || !slices.Contains(voters[people[person]], group) {
+		for i, pl := range places {
+			if tried[i] || !slices.ContainsFunc(pl.seats(), func(g string) bool { return slices.Contains(voters[people[person]], g) }) {
 				continue
 			}
 			tried[i] = true
@@ -422,9 +529,9 @@ func unfilled(qs []quorum, voters map[string][]string) string {
 	for i := range people {
 		seat(i, map[int]bool{})
 	}
-	for i, group := range places {
+	for i, pl := range places {
 		if _, taken := holder[i]; !taken {
-			return "nobody is left for a place of " + group
+			return "nobody is left for a place of " + pl.Group
 		}
 	}
 	return ""

@@ -75,7 +75,7 @@ func RawZip(names []string, data [][]byte) []byte {
 func Unfilled(groups []string, approvals []int, voters map[string][]string) string {
 	var qs []quorum
 	for i, g := range groups {
-		qs = append(qs, quorum{g, approvals[i]})
+		qs = append(qs, quorum{Group: g, Approvals: approvals[i]})
 	}
 	return unfilled(qs, voters)
 }

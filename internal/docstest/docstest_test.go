@@ -14,6 +14,7 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -32,6 +33,7 @@ import (
 	"github.com/reevehq/reeve/governance/alertroute"
 	"github.com/reevehq/reeve/governance/celrules"
 	"github.com/reevehq/reeve/governance/govtest"
+	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/playbook"
 	"github.com/reevehq/reeve/retention/sqlsource"
@@ -235,6 +237,8 @@ func TestDocuments(t *testing.T) {
 			_, err = r.Playbook.Parse(b.text)
 		case strings.Contains(b.text, "alerts:"):
 			_, err = playbook.ParseRunbook(b.text)
+		case strings.Contains(b.text, "policies:"):
+			_, err = policyfile.Parse([]byte(b.text))
 		case strings.Contains(b.text, "sources:"):
 			_, err = sqlsource.Load([]byte(b.text))
 		case strings.Contains(b.text, "listen:"): // settings of the server: see TestShell
@@ -260,6 +264,28 @@ func parts(t *testing.T) (*reeve.Reeve, *govtest.Env) {
 	r, err := reeve.New(env.DB, &reeve.Options{Governance: o, Playbook: &playbook.Options{}, Integrations: &integrations.Options{Sealer: sealer}})
 	require.NoError(t, err)
 	return r, env
+}
+
+// TestTraps: every test that the list of known faults names is there.
+func TestTraps(t *testing.T) {
+	t.Parallel()
+	have := map[string]bool{}
+	form := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w*)\(`)
+	require.NoError(t, filepath.WalkDir(root(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range form.FindAllStringSubmatch(string(b), -1) {
+			have[m[1]] = true
+		}
+		return err
+	}))
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w*)`").FindAllStringSubmatch(read(t, "docs/traps.md"), -1)
+	require.Greater(t, len(named), 40)
+	for _, m := range named {
+		require.True(t, have[m[1]], "docs/traps.md names %s, which is not there", m[1])
+	}
 }
 
 var (

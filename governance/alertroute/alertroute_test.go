@@ -21,7 +21,6 @@ func parse(t *testing.T, doc string) alertroute.Document {
 }
 
 func TestDocument_Faults(t *testing.T) {
-	t.Parallel()
 	have := []string{"slack", "pager"}
 	good := `{"receivers":[{"name":"chat","notifiers":["slack"]}],"routes":[{"name":"a","match":{"severities":["critical"],"keys":["approval"]},
 		"steps":[{"receiver":"chat"},{"receiver":"everyone","after":"15m"}],"group_by":["tenant"],"group_wait":"0s","group_interval":"1m","repeat_interval":"1h"}]}`
@@ -58,7 +57,6 @@ func TestDocument_Faults(t *testing.T) {
 }
 
 func TestRoute_Figures(t *testing.T) {
-	t.Parallel()
 	var r alertroute.Route
 	require.Equal(t, []time.Duration{30 * time.Second, 0, 5 * time.Minute, 4 * time.Hour}, []time.Duration{r.Wait("warning"), r.Wait("critical"), r.Interval(), r.Repeat()})
 	r.GroupInterval.Duration, r.RepeatInterval.Duration = 7*time.Minute, 20*time.Minute
@@ -79,7 +77,6 @@ var (
 // Whatever a document says, every alert has somebody who is told, and a protected one
 // has everybody.
 func TestDocument_NeverSilent(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var d alertroute.Document
 		for i := range rapid.IntRange(0, 3).Draw(t, "receivers") {
@@ -118,7 +115,6 @@ func TestDocument_NeverSilent(t *testing.T) {
 
 // Two alerts are of one group exactly when their labels are the same.
 func TestRoute_Group(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := alertroute.Route{Name: "a", GroupBy: rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"tenant", "prefix", "policy", "key"}), 0, 4, rapid.ID).Draw(t, "by")}
 		a, b := facts.Draw(t, "a"), facts.Draw(t, "b")
@@ -130,7 +126,6 @@ func TestRoute_Group(t *testing.T) {
 }
 
 func TestRedact(t *testing.T) {
-	t.Parallel()
 	for in, want := range map[string]string{
 		"write to Zoë.O'Neil+x@mail.example.com now":                     "write to [e-mail] now",
 		"pay DE89 3704 0044 0532 0130 00 or DE89370400440532013000":      "pay [account] or [account]",

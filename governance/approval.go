@@ -209,7 +209,7 @@ func (a Approval) WhyNot(id Identity, p Person) string {
 		return "you wrote the automation that asks for this"
 	case !p.Active:
 		return "your account is not active"
-	case slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) }):
+	case p.barred:
 		return "the policy excludes a group that you are in"
 	case len(a.rolesOf(p)) == 0:
 		return "you are in none of the groups that decide on it"
@@ -265,6 +265,8 @@ func (k *Kernel) resolve(ctx context.Context, p PersonID) (Person, error) {
 	if errors.Is(err, ErrNotFound) {
 		return Person{ID: p}, nil // known to nobody: not active, in no group
 	}
+	// No group of a directory may pass for the mark of a quorum.
+	got.Groups = slices.DeleteFunc(slices.Clone(got.Groups), GroupID.Marked)
 	return got, err
 }
 
@@ -368,8 +370,7 @@ func (k *Kernel) standing(ctx context.Context, a Approval) (map[PersonID][]Group
 		if err != nil {
 			return nil, fmt.Errorf("resolve voter %s: %w", cv.Person, err)
 		}
-		barred := slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) })
-		if p.Active && !barred && !slices.Contains(a.excluded, p.ID) {
+		if p.Active && !p.barred && !slices.Contains(a.excluded, p.ID) {
 			out[cv.Person] = p.Groups
 		}
 	}
@@ -500,11 +501,20 @@ func (k *Kernel) policyChangedTx(ctx context.Context, tx *Tx, a Approval) (bool,
 		return false, err
 	}
 	now := map[string]compiled{}
+	asked := map[string]bool{}
+	for _, h := range a.Decision.Policies {
+		asked[h.Policy] = true
+	}
 	for _, p := range set.all {
 		now[p.ID] = p
+		// One that came since and refuses everything of this name ends it as well; with a
+		// condition it is for the voters to see.
+		if p.Deny && p.Mode == Enforce && p.cond == nil && p.matchesName(a.Action) && !asked[p.ID] {
+			return true, nil
+		}
 	}
 	for _, h := range a.Decision.Policies {
-		if h.Mode == Enforce && now[h.Policy].Version != h.Version {
+		if now[h.Policy].Version != h.Version { // one that was in shadow may enforce now
 			return true, nil
 		}
 	}

@@ -233,7 +233,7 @@ func (r *replay) action(ctx context.Context, row actionRow) error {
 			return err
 		}
 		if yes, err = r.p.cond.Eval(ctx, vars); err != nil {
-			yes, broken = true, "its condition could not be evaluated: "+err.Error()
+			yes, broken = true, "its condition could not be evaluated" // the error may quote values
 		}
 	}
 	if !yes {
@@ -316,7 +316,10 @@ func (r *replay) stuck(ctx context.Context, id Identity) (bool, error) {
 		}
 		for _, m := range members {
 			if m.Active && m.ID != r.editor && !slices.Contains(id.persons(), m.ID) && !slices.ContainsFunc(r.p.Require.Exclude, m.In) {
-				voters[m.ID] = append(slices.Clone(m.Groups), q.mark())
+				if voters[m.ID] == nil {
+					voters[m.ID] = slices.Clone(m.Groups)
+				}
+				voters[m.ID] = append(voters[m.ID], q.mark())
 			}
 		}
 	}

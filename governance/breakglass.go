@@ -28,7 +28,7 @@ const (
 )
 
 func (b BreakGlass) validate(bad func(field, format string, args ...any)) {
-	if b.Group == "" {
+	if b.Group == "" || b.Group.Marked() {
 		bad("require.break_glass.group", "is required")
 	}
 	if b.Max < 1 || b.Max > 100 {

@@ -32,7 +32,8 @@ func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
 			}
 			yes, err := p.cond.Eval(ctx, vars)
 			if err != nil && p.Mode == Enforce { // an unanswerable condition must not let anything through
-				c.deny(p, "its condition could not be evaluated: "+err.Error())
+				k.opts.Logger.WarnContext(ctx, "condition of a policy", "policy", p.ID, "error", err) // its text may quote values
+				c.deny(p, "its condition could not be evaluated")
 				continue
 			}
 			if err != nil || !yes {

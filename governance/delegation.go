@@ -133,12 +133,17 @@ func (k *Kernel) voter(ctx context.Context, a Approval, person PersonID, actor A
 	if err != nil || person == "" || !p.Active {
 		return p, err
 	}
+	excluded := func(p Person) bool {
+		return slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) })
+	}
+	p.barred = excluded(p) // by what they are, whatever was delegated
 	now := atMicros(k.Now())
 	var rows []delegationRow
-	if err := k.db.Read().NewSelect().Model(&rows).Where("revoked_at = 0 AND from_at <= ?0 AND until_at > ?0 AND (delegator = ?1 OR delegate = ?1)", now, string(person)).Scan(ctx); err != nil {
+	if err := k.db.Read().NewSelect().Model(&rows).Where("revoked_at = 0 AND from_at <= ?0 AND until_at > ?0 AND (delegator = ?1 OR delegate = ?1)", now, string(person)).Order("created_at", "id").Scan(ctx); err != nil {
 		return p, fmt.Errorf("delegations of %s: %w", person, err)
 	}
 	groups := slices.Clone(p.Groups)
+	var taken []GroupID // of others
 	for _, d := range rows {
 		if d.Delegator == string(person) {
 			groups = slices.DeleteFunc(groups, func(g GroupID) bool { return string(g) == d.MemberOf })
@@ -152,21 +157,39 @@ func (k *Kernel) voter(ctx context.Context, a Approval, person PersonID, actor A
 		if err != nil {
 			return p, fmt.Errorf("resolve delegator %s: %w", d.Delegator, err)
 		}
-		if from.Active && from.In(GroupID(d.MemberOf)) && !slices.Contains(groups, GroupID(d.MemberOf)) {
+		first, err := k.firstDelegation(ctx, d, now)
+		if err != nil {
+			return p, err
+		}
+		if first && from.Active && !excluded(from) && from.In(GroupID(d.MemberOf)) && !slices.Contains(groups, GroupID(d.MemberOf)) {
 			groups = append(groups, GroupID(d.MemberOf))
+			taken = append(taken, GroupID(d.MemberOf))
 		}
 	}
 	p.Groups = groups
-	return p, k.mark(ctx, a, &p, actor)
+	return p, k.mark(ctx, a, &p, actor, taken)
+}
+
+// firstDelegation tells whether a delegation is the oldest that counts of its membership:
+// what was handed to two people is one place.
+func (k *Kernel) firstDelegation(ctx context.Context, d delegationRow, now govdb.Micros) (bool, error) {
+	older, err := k.db.Read().NewSelect().Model((*delegationRow)(nil)).Where("revoked_at = 0 AND from_at <= ?0 AND until_at > ?0 AND delegator = ?1 AND member_of = ?2", now, d.Delegator, d.MemberOf).
+		Where("created_at < ?0 OR created_at = ?0 AND id < ?1", d.CreatedAt, d.ID).Exists(ctx)
+	if err != nil {
+		return false, fmt.Errorf("delegations of %s: %w", d.Delegator, err)
+	}
+	return !older, nil
 }
 
 // mark adds the marks of the quorums whose condition holds for the voter. One that
 // cannot be answered holds for nobody.
-func (k *Kernel) mark(ctx context.Context, a Approval, p *Person, actor Actor) error {
+// What was delegated meets no condition: it would have to hold for the delegator.
+func (k *Kernel) mark(ctx context.Context, a Approval, p *Person, actor Actor, taken []GroupID) error {
 	var vars map[string]any
 	for _, r := range a.Decision.Require {
 		for _, q := range r.quorums() {
-			if q.Where == "" || !slices.ContainsFunc(append([]GroupID{q.Group}, q.Or...), p.In) {
+			own := func(g GroupID) bool { return p.In(g) && !slices.Contains(taken, g) }
+			if q.Where == "" || !slices.ContainsFunc(append([]GroupID{q.Group}, q.Or...), own) {
 				continue
 			}
 			cond, err := k.condition("require.where", q.Where)
@@ -183,9 +206,19 @@ func (k *Kernel) mark(ctx context.Context, a Approval, p *Person, actor Actor) e
 					return err
 				}
 			}
-			if yes, err := cond.Eval(ctx, vars); err == nil && yes {
-				p.Groups = append(p.Groups, q.mark())
+			if yes, err := cond.Eval(ctx, vars); err != nil || !yes {
+				continue
 			}
+			var marks []GroupID
+			if own(q.Group) {
+				marks = append(marks, q.mark())
+			}
+			for _, g := range q.Or {
+				if own(g) {
+					marks = append(marks, q.markOf(g))
+				}
+			}
+			p.Groups = append(p.Groups, marks...)
 		}
 	}
 	return nil

@@ -347,7 +347,7 @@ func (k *Kernel) remoteFailedTx(ctx context.Context, tx *Tx, a Approval, failure
 	if err := k.moveTx(ctx, tx, a, a.State, StateFailed, map[string]any{"error": why, "lease_until": 0}); err != nil {
 		return err
 	}
-	if len(a.Decision.Require) == 0 { // never held: nobody will execute it again
+	if a.DecideBy.IsZero() { // never held: nobody will execute it again
 		if err := settleTx(ctx, tx, a.ID, reservationVoided); err != nil {
 			return err
 		}

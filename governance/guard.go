@@ -206,7 +206,9 @@ func (k *Kernel) recordFailure(ctx context.Context, c *call, failure error) erro
 		return nil
 	}
 	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-		if err := c.reserve(ctx, tx, reservationVoided); err != nil { // the attempt counts
+		failed := *c
+		failed.id = uuid.Must(uuid.NewV7())                                // the next try of the same key is another attempt
+		if err := failed.reserve(ctx, tx, reservationVoided); err != nil { // the attempt counts
 			return err
 		}
 		_, err := k.RecordTx(ctx, tx, c.identity, c.record(OutcomeFailed, map[string]any{"why": errorKind(failure)}))
@@ -302,6 +304,8 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 	case c.decision.Effect == Hold && c.closure && !bootstrap:
 		c.decision.denied = &DeniedError{c.def.name, "closure", "it needs approval, and a closure cannot wait for one"}
 		return out, c.decision.denied, k.refuse(ctx, tx, c)
+	case c.replaces != nil && (c.decision.Effect != Hold || bootstrap):
+		return out, nil, fmt.Errorf("approval %s: no policy holds it any more, so there is no glass to break: %w", c.replaces.ID, ErrConflict)
 	case c.decision.Effect == Hold && !bootstrap && c.opts.BreakGlass:
 		if refused, err := k.breakGlass(ctx, tx, c); err != nil || refused != nil {
 			if err != nil {
@@ -542,7 +546,9 @@ func (k *Kernel) claimNow(ctx context.Context, tx *Tx, c *call, bootstrap bool) 
 	if c.broken == nil { // what else is owed is owed once it is done
 		return out, nil, nil
 	}
-	return out, nil, k.obligeTx(ctx, tx, c.done())
+	broken := c.done()
+	broken.owed = Obligations{} // what the policies want is owed once it is done
+	return out, nil, k.obligeTx(ctx, tx, broken)
 }
 
 // hold stores the action as an approval that waits.

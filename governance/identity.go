@@ -75,6 +75,8 @@ type Person struct {
 	Roles  []string
 	Groups []GroupID
 	Region string
+
+	barred bool // as a voter: in a group that the policy excludes
 }
 
 // In tells whether the person belongs to the group.

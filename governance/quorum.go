@@ -12,13 +12,21 @@ import (
 // filled by those alone for whom it held when they voted: they carry the quorum's own
 // mark among their groups.
 func (q Quorum) seats() []GroupID {
-	if q.Where != "" {
-		return []GroupID{q.mark()}
+	if q.Where == "" {
+		return append([]GroupID{q.Group}, q.Or...)
 	}
-	return append([]GroupID{q.Group}, q.Or...)
+	out := []GroupID{q.mark()}
+	for _, g := range q.Or {
+		out = append(out, q.markOf(g))
+	}
+	return out
 }
 
 func (q Quorum) mark() GroupID { return q.Group + "?" + GroupID(q.Where) }
+
+// markOf is the mark of those who fill a place by a group that it was escalated to:
+// it opens no quorum that was not.
+func (q Quorum) markOf(g GroupID) GroupID { return q.mark() + "?" + g }
 
 // Marked tells a quorum's mark from a group: a vote stores it among its groups when
 // the quorum's condition held for the voter.

@@ -407,3 +407,22 @@ func TestTx_Recheck(t *testing.T) {
 		require.Equal(t, 4, failed)
 	})
 }
+
+func TestDo_RowsLeftOpen(t *testing.T) {
+	t.Parallel()
+	e := govtest.NewPostgres(t, nil)
+	count := table(t, e)
+	for range 30 { // more than there are connections
+		err := e.DB.Do(context.Background(), func(ctx context.Context, tx *govdb.Tx) error {
+			rows, err := tx.QueryContext(ctx, "SELECT generate_series(1, 100000)") //nolint:rowserrcheck,sqlclosecheck // left open: that is the case
+			if err != nil {
+				return err
+			}
+			rows.Next()
+			panic("in the middle")
+		})
+		require.ErrorContains(t, err, "panic")
+	}
+	require.NoError(t, e.DB.Do(t.Context(), put("the connections are there")))
+	require.Equal(t, 1, count())
+}

@@ -17,6 +17,15 @@ type pgTx struct {
 	// doubt says that a statement failed, or may have without our knowing: COMMIT in a
 	// failed transaction rolls back and reports no error.
 	doubt bool
+	// cancels end the queries whose rows nobody closed: the connection waits for them.
+	cancels []context.CancelFunc
+}
+
+// query is the context of a query: it ends with the transaction at the latest.
+func (t *pgTx) query(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	t.cancels = append(t.cancels, cancel)
+	return ctx
 }
 
 // ExecContext implements bun.IConn.
@@ -38,7 +47,7 @@ func (t *pgTx) QueryContext(ctx context.Context, query string, args ...any) (*sq
 		return nil, err
 	}
 	t.doubt = true // an error while reading rows is the caller's to see, not ours
-	return t.conn.QueryContext(ctx, query, args...)
+	return t.conn.QueryContext(t.query(ctx), query, args...)
 }
 
 // QueryRowContext implements bun.IConn.
@@ -49,7 +58,7 @@ func (t *pgTx) QueryRowContext(ctx context.Context, query string, args ...any) *
 		return t.conn.QueryRowContext(ended, query, args...)
 	}
 	t.doubt = true
-	return t.conn.QueryRowContext(ctx, query, args...)
+	return t.conn.QueryRowContext(t.query(ctx), query, args...)
 }
 
 // begin is for a query, whose rows must be the only result.
@@ -87,6 +96,9 @@ func (t *pgTx) commit(ctx context.Context, text string) error {
 // end rolls back what was not committed and gives the connection back; one in an
 // unknown state is thrown away.
 func (t *pgTx) end(ctx context.Context) {
+	for _, cancel := range t.cancels {
+		cancel()
+	}
 	if t.begun {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()

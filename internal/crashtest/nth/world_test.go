@@ -67,7 +67,7 @@ func (p people) Members(ctx context.Context, _ governance.GroupID) ([]governance
 }
 
 func as(id governance.PersonID) governance.Identity {
-	return governance.Identity{Actor: governance.Actor{ID: "user:" + string(id), Kind: governance.ActorUser, Person: id, Name: string(id)}}
+	return governance.Identity{Actor: governance.Actor{ID: "user:" + string(id), Kind: governance.ActorUser, Person: id, Name: string(id), AuthTime: time.Now()}}
 }
 
 func schemas() []govdb.Schema { return append(governance.Schemas(), oversight.Schema()) }
@@ -105,7 +105,7 @@ func open(ctx context.Context, p place, later time.Duration, wrap func(driver.Co
 	if err := w.k.Register(w.credit, w.closed, w.manual, w.refund); err != nil {
 		return nil, err
 	}
-	w.visits, err = oversight.New(w.k, &oversight.Options{Insecure: true, Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
+	w.visits, err = oversight.New(w.k, &oversight.Options{Insecure: true, Unrecorded: true, Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
 		return governance.Actor{ID: "product:u1", Kind: governance.ActorUser, Name: "Ulla User"}, nil
 	}})
 	return w, err

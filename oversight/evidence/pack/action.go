@@ -50,10 +50,15 @@ type quorum struct {
 
 // seats are the memberships that fill a place of the quorum.
 func (q quorum) seats() []string {
-	if q.Where != "" {
-		return []string{q.Group + "?" + q.Where}
+	if q.Where == "" {
+		return append([]string{q.Group}, q.Or...)
 	}
-	return append([]string{q.Group}, q.Or...)
+	mark := q.Group + "?" + q.Where
+	out := []string{mark}
+	for _, g := range q.Or {
+		out = append(out, mark+"?"+g)
+	}
+	return out
 }
 
 type escalation struct {

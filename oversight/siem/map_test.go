@@ -90,7 +90,9 @@ func TestMapper_everyRecordIsValid(t *testing.T) {
 		}
 		checkLine(t, s, small)
 	})
-	require.Len(t, classes, 3, "the generator did not reach every class: %v", classes)
+	if !testing.Short() { // few examples are drawn then
+		require.Len(t, classes, 3, "the generator did not reach every class: %v", classes)
+	}
 }
 
 type fataler interface {

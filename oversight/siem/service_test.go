@@ -153,7 +153,7 @@ func TestService_everyRecordOfARun(t *testing.T) {
 			_, err := e.Kernel.UpsertTenantTx(ctx, tx, governance.System("test"), governance.Tenant{ID: "acme", Name: "Acme\u202e\n", Country: "DE", Status: governance.TenantActive, Plan: "pro"})
 			return err
 		}))
-		ov, err := oversight.New(e.Kernel, &oversight.Options{Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
+		ov, err := oversight.New(e.Kernel, &oversight.Options{Unrecorded: true, Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
 			return governance.Actor{ID: "product:u1", Kind: governance.ActorUser, Name: "Ulla Unmistakable", Roles: []string{"owner"}}, nil
 		}})
 		require.NoError(t, err)

@@ -308,20 +308,9 @@ func (r *replay) stuck(ctx context.Context, id Identity) (bool, error) {
 	if stuck, known := r.reach[key]; known {
 		return stuck, nil
 	}
-	voters := map[PersonID][]GroupID{}
-	for _, q := range r.p.Require.quorums() {
-		members, err := r.k.opts.Directory.Members(ctx, q.Group)
-		if err != nil {
-			return false, fmt.Errorf("members of %s: %w", q.Group, err)
-		}
-		for _, m := range members {
-			if m.Active && m.ID != r.editor && !slices.Contains(id.persons(), m.ID) && !slices.ContainsFunc(r.p.Require.Exclude, m.In) {
-				if voters[m.ID] == nil {
-					voters[m.ID] = slices.Clone(m.Groups)
-				}
-				voters[m.ID] = append(voters[m.ID], q.mark())
-			}
-		}
+	voters, err := r.k.electorate(ctx, *r.p.Require, append(id.persons(), r.editor)...)
+	if err != nil {
+		return false, err
 	}
 	r.reach[key] = len(r.p.Require.lacks(voters)) > 0
 	return r.reach[key], nil

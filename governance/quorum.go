@@ -117,20 +117,17 @@ func rejections(rs []Require) int {
 	return max(n, 1)
 }
 
-// reachable checks that a policy's quorums can be filled by people other than the
-// editor. Conditions of quorums are taken as met: they depend on the act.
-func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error {
-	if p.Require == nil {
-		return nil
-	}
+// electorate is who could vote on a requirement now, with the groups that count, except
+// some people. Conditions of quorums are taken as met: they depend on the act.
+func (k *Kernel) electorate(ctx context.Context, r Require, except ...PersonID) (map[PersonID][]GroupID, error) {
 	voters := map[PersonID][]GroupID{}
-	for _, q := range p.Require.quorums() {
+	for _, q := range r.quorums() {
 		members, err := k.opts.Directory.Members(ctx, q.Group)
 		if err != nil {
-			return fmt.Errorf("members of %s: %w", q.Group, err)
+			return nil, fmt.Errorf("members of %s: %w", q.Group, err)
 		}
 		for _, m := range members {
-			if !m.Active || m.ID == editor || slices.ContainsFunc(p.Require.Exclude, m.In) {
+			if !m.Active || slices.Contains(except, m.ID) || slices.ContainsFunc(r.Exclude, m.In) {
 				continue
 			}
 			if voters[m.ID] == nil {
@@ -138,6 +135,19 @@ func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error
 			}
 			voters[m.ID] = append(voters[m.ID], q.mark())
 		}
+	}
+	return voters, nil
+}
+
+// reachable checks that a policy's quorums can be filled by people other than the
+// editor.
+func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error {
+	if p.Require == nil {
+		return nil
+	}
+	voters, err := k.electorate(ctx, *p.Require, editor)
+	if err != nil {
+		return err
 	}
 	if gap := p.Require.lacks(voters); len(gap) > 0 {
 		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)

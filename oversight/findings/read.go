@@ -95,7 +95,7 @@ func (s *Service) read(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	records, err := s.k.Ledger().Scan(ctx, from, readBatch)
+	records, err := s.k.Ledger().Leaves(ctx, from, readBatch)
 	if err != nil || len(records) == 0 {
 		return 0, err
 	}

@@ -206,7 +206,7 @@ func (s *Service) replay(ctx context.Context) (out []*changeRow, first time.Time
 	last := map[string]govdb.Micros{}
 	state := map[string]govauth.Change{}
 	for leaf := int64(0); ; {
-		records, err := s.k.Ledger().Scan(ctx, leaf, 1000)
+		records, err := s.k.Ledger().Leaves(ctx, leaf, 1000)
 		if err != nil {
 			return nil, first, err
 		}

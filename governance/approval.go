@@ -153,23 +153,23 @@ func (k *Kernel) readApproval(ctx context.Context, db bun.IDB, id uuid.UUID) (Ap
 }
 
 func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approval, error) {
+	r, votes, err := withVotes(ctx, db, r)
+	if err != nil {
+		return Approval{}, err
+	}
 	a := Approval{
 		ID: r.ID, Action: r.Name, Tenant: TenantID(r.Tenant), Resource: r.Resource, ResourceVersion: r.ResourceVersion, Input: json.RawMessage(r.Input),
 		Preview: json.RawMessage(r.Preview), Digest: Digest(r.Digest), State: State(r.State), Remote: r.Remote, Reason: r.Reason, Ticket: r.Ticket,
 		Votes: []CastVote{}, Missing: []Quorum{}, Result: json.RawMessage(r.Result), Error: r.Error, Attempts: r.Attempts, DecideBy: r.DecideBy.Time(), ExecuteBy: r.ExecuteBy.Time(),
 		CreatedAt: r.CreatedAt.Time(), DecidedAt: r.DecidedAt.Time(), ExecutedAt: r.ExecutedAt.Time(), fence: r.Fence,
 	}
-	err := errors.Join(json.Unmarshal([]byte(r.Measures), &a.Measures), json.Unmarshal([]byte(r.Decision), &a.Decision),
+	err = errors.Join(json.Unmarshal([]byte(r.Measures), &a.Measures), json.Unmarshal([]byte(r.Decision), &a.Decision),
 		json.Unmarshal([]byte(r.Requirement), &a.Decision.Require), json.Unmarshal([]byte(r.Requester), &a.identity))
 	if err != nil {
 		return a, fmt.Errorf("approval %s: %w", r.ID, err)
 	}
 	a.Requester, a.Subject, a.SessionID = a.identity.Actor, a.identity.Subject, a.identity.SessionID
 	a.excluded = slices.Concat(a.identity.persons(), a.Decision.Editors, a.Decision.Exclude)
-	var votes []voteRow
-	if err := db.NewSelect().Model(&votes).Where("approval = ?", r.ID).Order("created_at", "person").Scan(ctx); err != nil {
-		return a, fmt.Errorf("votes of %s: %w", r.ID, err)
-	}
 	voters := map[PersonID][]GroupID{}
 	for _, v := range votes {
 		cv := CastVote{Vote: Vote{VoteDecision(v.Decision), Digest(v.Digest), v.Comment}, Person: PersonID(v.Person), At: v.CreatedAt.Time()}
@@ -185,6 +185,38 @@ func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approva
 		a.Missing = append(a.Missing, req.lacks(voters)...)
 	}
 	return a, nil
+}
+
+// withVotes brings the votes on an action of the same moment as its row. Two reads
+// could see it pending and yet with the vote that decided it; so the votes come with
+// the fence, which each vote moves, and the row is read again until both agree.
+func withVotes(ctx context.Context, db bun.IDB, r actionRow) (actionRow, []voteRow, error) {
+	for {
+		var rows []struct {
+			voteRow `bun:",extend"`
+			Fence   int64 `bun:"fence"`
+		}
+		err := db.NewSelect().TableExpr("gov_action AS a").Join("LEFT JOIN gov_vote AS v ON v.approval = a.id").ColumnExpr("v.*, a.fence").
+			Where("a.id = ?", r.ID).OrderExpr("v.created_at, v.person").Scan(ctx, &rows)
+		if err == nil && len(rows) == 0 {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return r, nil, fmt.Errorf("votes of %s: %w", r.ID, err)
+		}
+		if rows[0].Fence == r.Fence {
+			votes := make([]voteRow, 0, len(rows))
+			for _, v := range rows {
+				if v.Person != "" { // the outer join's row without a vote
+					votes = append(votes, v.voteRow)
+				}
+			}
+			return r, votes, nil
+		}
+		if err := db.NewSelect().Model(&r).WherePK().Scan(ctx); err != nil {
+			return r, nil, fmt.Errorf("approval %s: %w", r.ID, err)
+		}
+	}
 }
 
 // WhyNot says why a person may not vote on an approval, or is empty when they may.

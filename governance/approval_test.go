@@ -48,6 +48,22 @@ func TestApproval_ExecutesByItself(t *testing.T) {
 	})
 }
 
+// TestApproval_ReadWhileVoted: an approval that was pending with the vote that decided
+// it refused the voter's second click as a second vote instead of saying that it is over.
+func TestApproval_ReadWhileVoted(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, creditOptions, func(t *testing.T, e *govtest.Env) {
+		ap := ask(t, e, creditEnv(t, e, 1000))
+		got, err := e.Kernel.TornApproval(t.Context(), ap.ID, func() {
+			_, err := e.Kernel.Decide(t.Context(), e.As("ana"), ap.ID, yes(ap))
+			require.NoError(t, err)
+		})
+		require.NoError(t, err)
+		require.Equal(t, governance.StateExecuted, got.State)
+		require.Len(t, got.Votes, 1)
+	})
+}
+
 func TestApproval_WhoMayNotVote(t *testing.T) {
 	t.Parallel()
 	govtest.Each(t, creditOptions, func(t *testing.T, e *govtest.Env) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -107,10 +108,43 @@ func openBench(ctx context.Context, dsn string, conns int, single bool) (*govdb.
 	return db, k, act, k.Register(act)
 }
 
+// unrecorded prepares the audited write's own transaction without its record and its
+// event: the note, and the action's row in a table with the same indexes, sent with the
+// commit as the guard does. PostgreSQL only.
+func unrecorded(ctx context.Context, db *govdb.DB, k *governance.Kernel, act *governance.Action[note], id governance.Identity) (func(context.Context, *govdb.Tx, note) (string, error), error) {
+	if _, err := act.Do(ctx, k, id, note{"t000", strings.Repeat("x", 120)}, nil); err != nil {
+		return nil, err
+	}
+	sample := map[string]any{}
+	if err := db.Handle().NewRaw("SELECT * FROM gov_action LIMIT 1").Scan(ctx, &sample); err != nil {
+		return nil, err
+	}
+	if _, err := db.Handle().ExecContext(ctx, "CREATE TABLE IF NOT EXISTS bench_action (LIKE gov_action INCLUDING ALL)"); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, tx *govdb.Tx, n note) (string, error) {
+		row := maps.Clone(sample)
+		row["id"], row["tenant"], row["created_at"] = uuid.Must(uuid.NewV7()), n.Tenant, time.Now().UnixMicro()
+		err := tx.Defer(ctx, "bench_action", func(ctx context.Context, tx *govdb.Tx, items []any) error {
+			for _, it := range items {
+				values := it.(map[string]any)
+				if _, err := tx.NewInsert().Model(&values).TableExpr("bench_action").Exec(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, row)
+		if err != nil {
+			return "", err
+		}
+		return insertNote(ctx, tx, n)
+	}, nil
+}
+
 // serveBench is the process under load. mode is audited, single (audited, a
-// transaction for each call), floor (the same route with one insert of the request
-// through the same writer) or bytes (one insert of as many bytes as the audited write
-// stores). It prints its address once it listens.
+// transaction for each call), unrecorded (see there), floor (the same route with one
+// insert of the request through the same writer) or bytes (one insert of as many bytes
+// as the audited write stores). It prints its address once it listens.
 func serveBench(mode, dsn string, conns, pad int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -121,12 +155,20 @@ func serveBench(mode, dsn string, conns, pad int) error {
 	mux := http.NewServeMux()
 	api := humago.New(mux, huma.DefaultConfig("bench", "1"))
 	id := governance.Identity{Actor: governance.Actor{ID: "user:bench", Kind: governance.ActorUser, Person: "bench"}}
-	if mode == "floor" || mode == "bytes" {
+	if mode == "floor" || mode == "bytes" || mode == "unrecorded" {
 		filler := strings.Repeat("y", pad)
+		write := func(ctx context.Context, tx *govdb.Tx, n note) (string, error) {
+			return insertNote(ctx, tx, note{n.Tenant, n.Text + filler})
+		}
+		if mode == "unrecorded" {
+			if write, err = unrecorded(ctx, db, k, act, id); err != nil {
+				return err
+			}
+		}
 		huma.Register(api, huma.Operation{OperationID: "add", Method: http.MethodPost, Path: "/notes"}, func(ctx context.Context, in *noteInput) (*noteOutput, error) {
 			out := &noteOutput{}
 			return out, db.Do(ctx, func(ctx context.Context, tx *govdb.Tx) (err error) {
-				out.Body.ID, err = insertNote(ctx, tx, note{in.Body.Tenant, in.Body.Text + filler})
+				out.Body.ID, err = write(ctx, tx, in.Body)
 				return err
 			})
 		})

@@ -77,6 +77,9 @@ func (k *Kernel) BackTest(ctx context.Context, id Identity, p Policy, from, to t
 	}
 	r := &replay{k: k, p: draft, editor: id.Actor.Person, windows: map[string][]spent{}, reach: map[string]bool{},
 		out: BackTestReport{Policy: p.ID, Document: doc, From: from.UTC(), To: to.UTC(), Items: []BackTestItem{}}}
+	if r.others, err = k.Policies(ctx); err != nil {
+		return r.out, err
+	}
 	if err := r.run(ctx); err != nil {
 		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
 	}
@@ -129,7 +132,7 @@ func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestRepor
 
 // checkBackTest refuses a policy whose report is not of the same document, and with
 // Options.BackTested one that comes into force without.
-func (k *Kernel) checkBackTest(ctx context.Context, p Policy) error {
+func (k *Kernel) checkBackTest(ctx context.Context, p Policy, asked time.Time) error {
 	if p.BackTest == "" {
 		if k.opts.BackTested && p.Mode == Enforce {
 			return Invalid("back_test", "a policy comes into force with the hash of its back-test's report")
@@ -167,7 +170,8 @@ type replay struct {
 	p       compiled
 	editor  PersonID
 	windows map[string][]spent
-	reach   map[string]bool // of a requester: whether others can fill the quorum
+	others  []PolicyVersion // in force now
+	reach   map[string]bool // of a requester: whether others can fill the quorums
 	out     BackTestReport
 }
 
@@ -261,7 +265,7 @@ func (r *replay) action(ctx context.Context, row actionRow) error {
 		r.out.Denied++
 		r.tell(row, Deny, c.decision.denied.Reason, false)
 	case Hold:
-		stuck, err := r.stuck(ctx, c.identity)
+		stuck, err := r.stuck(ctx, row.Name, c.identity)
 		if err != nil {
 			return err
 		}
@@ -303,16 +307,17 @@ func (r *replay) spend(ctx context.Context, c *call, state State) ([]LimitHit, s
 }
 
 // stuck tells whether nobody could approve what this identity asks for.
-func (r *replay) stuck(ctx context.Context, id Identity) (bool, error) {
-	key := fmt.Sprint(id.persons())
+func (r *replay) stuck(ctx context.Context, action string, id Identity) (bool, error) {
+	key := fmt.Sprint(action, id.persons())
 	if stuck, known := r.reach[key]; known {
 		return stuck, nil
 	}
-	voters, err := r.k.electorate(ctx, *r.p.Require, append(id.persons(), r.editor)...)
+	rs, editors := together(r.p.Policy, r.others, action)
+	gap, err := r.k.gap(ctx, rs, slices.Concat(id.persons(), editors, []PersonID{r.editor})...)
 	if err != nil {
 		return false, err
 	}
-	r.reach[key] = len(r.p.Require.lacks(voters)) > 0
+	r.reach[key] = len(gap) > 0
 	return r.reach[key], nil
 }
 

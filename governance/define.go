@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -48,6 +49,10 @@ type definition struct {
 	remote           bool
 	sensitive        bool
 	err              error // what Register refuses
+
+	// before is asked outside of any transaction before the act is decided on, and again
+	// before an approved one is executed; asked is when it was asked for. nil asks nothing.
+	before func(ctx context.Context, id Identity, in any, asked time.Time) error
 
 	decode   func(b []byte) (any, error)
 	validate func(in any) error

@@ -181,6 +181,11 @@ func (k *Kernel) run(ctx context.Context, c *call) (Outcome, error) {
 		}
 		c.breaker = p
 	}
+	if c.def.before != nil {
+		if err := c.def.before(ctx, c.identity, c.in, c.now); err != nil {
+			return Outcome{}, err
+		}
+	}
 	var out Outcome
 	var verdict error
 	err := k.db.Do(ctx, func(ctx context.Context, tx *Tx) (err error) {

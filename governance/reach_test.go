@@ -251,3 +251,32 @@ func TestPolicyPut_ReachIsAskedAgain(t *testing.T) {
 		require.NoError(t, err, "inside its clock it is tried again")
 	})
 }
+
+// TestReview_NobodyOfThoseWhoActed: who was represented and who wrote the automation
+// have no say in whether it was right.
+func TestReview_NobodyOfThoseWhoActed(t *testing.T) {
+	t.Parallel()
+	counter(t, func(p governance.Policy) []governance.Policy {
+		p.Require = nil
+		p.ReviewAfter = hours(4)
+		return []governance.Policy{p}
+	}, func(t *testing.T, w *deskWorld) {
+		id := w.As("ann")
+		id.Subject = &governance.Actor{ID: "product:bob", Kind: governance.ActorUser, Person: "bob"}
+		_, err := w.act.Do(t.Context(), w.Kernel, id, creditInput{"acme", 1}, &governance.DoOptions{Exclude: []governance.PersonID{"cleo"}})
+		require.NoError(t, err)
+		rs, err := w.Kernel.Reviews(t.Context(), governance.ReviewFilter{})
+		require.NoError(t, err)
+		require.Len(t, rs, 1)
+		for who, why := range map[governance.PersonID]string{"ann": "did themselves", "bob": "in their name", "cleo": "own automation"} {
+			said, err := w.Kernel.WhyNotReview(t.Context(), w.As(who), rs[0])
+			require.NoError(t, err)
+			require.Contains(t, said, why)
+			_, err = w.Kernel.DecideReview(t.Context(), w.As(who), rs[0].ID, governance.ReviewAccepted, "it is fine")
+			wantDenied(t, err, why)
+		}
+		got, err := w.Kernel.DecideReview(t.Context(), w.As("dan"), rs[0].ID, governance.ReviewAccepted, "it is fine")
+		require.NoError(t, err)
+		require.Equal(t, governance.ReviewAccepted, got.State)
+	})
+}

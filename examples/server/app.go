@@ -196,7 +196,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	opts := parts()
 	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers,
-		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link}
+		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, BackTested: true}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
 	}

@@ -164,6 +164,8 @@ type GovBackTest struct {
 	Policy    string            `json:"policy"`
 	From      time.Time         `json:"from"`
 	To        time.Time         `json:"to"`
+	Whole     bool              `json:"whole" doc:"No act is older than the period"`
+	Catalogue string            `json:"catalogue" doc:"Digest of the actions that the draft names"`
 	Actions   int               `json:"actions" doc:"That the draft names"`
 	Matched   int               `json:"matched" doc:"And whose condition holds"`
 	Held      int               `json:"held"`
@@ -189,7 +191,7 @@ type GovBackTestItem struct {
 }
 
 func wireBackTest(r governance.BackTestReport) GovBackTest {
-	out := GovBackTest{string(r.Hash), r.Policy, r.From, r.To, r.Actions, r.Matched, r.Held, r.Denied, r.Deadlocks, r.Failed, r.Fresh, r.Truncated, []GovBackTestItem{}}
+	out := GovBackTest{string(r.Hash), r.Policy, r.From, r.To, r.Whole, string(r.Catalogue), r.Actions, r.Matched, r.Held, r.Denied, r.Deadlocks, r.Failed, r.Fresh, r.Truncated, []GovBackTestItem{}}
 	for _, i := range r.Items {
 		out.Items = append(out.Items, GovBackTestItem{i.Action.String(), i.Name, string(i.Tenant), i.At, string(i.Was), i.WasHeld, string(i.Effect), i.Why, i.Deadlock})
 	}
@@ -207,7 +209,7 @@ type govBackTest struct {
 
 func backTests(a *API) {
 	Register(a, "policy:read", huma.Operation{OperationID: "gov-back-test", Method: http.MethodPost, Path: "/policies/{id}/back-tests", Summary: "Replay the actions of a period against a draft", Tags: []string{"Policies"},
-		Description: "Nothing is held, denied or changed by it; the report is kept, so that the policy can carry its hash into force."},
+		Description: "Nothing is held, denied or changed by it; the report is kept, so that the policy can carry its hash into force: for that it covers at least 30 days or all there is, and ended at most 7 days ago. Needs approval:read and ledger:read as well, since the counts tell about values of acts."},
 		func(ctx context.Context, caller governance.Identity, in *govBackTest) (*body[GovBackTest], error) {
 			if in.Body.Policy.ID != in.ID {
 				return nil, governance.Invalid("body.policy.id", "is not the id in the path")

@@ -481,7 +481,7 @@ func (a *app) mount(o openOptions) error {
 	a.health = &health{ready: func(ctx context.Context) error { return a.db.Read().PingContext(ctx) }}
 	mux.HandleFunc("GET /livez", a.health.livez)
 	mux.HandleFunc("GET /readyz", a.health.readyz)
-	mux.Handle("GET /metrics", a.metrics.handler())
+	mux.Handle("GET /metrics", a.metrics.handler(a.cfg.text("metrics_token")))
 	mux.Handle("GET /{$}", http.RedirectHandler("/console", http.StatusSeeOther))
 	a.metrics.gauge("reeve_approvals_pending", "Held actions that wait for people.", func(ctx context.Context) (float64, error) {
 		as, err := a.reeve.Kernel.Approvals(ctx, governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})

@@ -180,6 +180,7 @@ func TestRefusals(t *testing.T) {
 		"empty tenant":        {"ana", "GET", "/v1/approvals?tenant=", "", 422, "invalid"},
 		"a name in two cases": {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","AMOUNT":"2.00"}`, 400, "malformed"},
 		"a parser's words":    {"ana", "GET", "/v1/approvals/zebra", "", 422, "invalid"},
+		"another case":        {"ana", "POST", "/v1/grants/acme", `{"Amount":"1.00"}`, 422, "invalid"},
 		"a name twice":        {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","amount":"2.00"}`, 400, "malformed"},
 		"too large":           {"ana", "POST", "/v1/grants/acme", `{"amount":"` + strings.Repeat("1", 2000) + `"}`, 413, "too-large"},
 		"bad amount":          {"ana", "POST", "/v1/grants/acme", `{"amount":"x"}`, 422, "invalid"},

@@ -203,6 +203,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestBody_OtherCase: a name in other letters is refused at its place, which is named as
+// the document names it.
+func TestBody_OtherCase(t *testing.T) {
+	t.Parallel()
+	b := mount(t)
+	for body, at := range map[string]string{
+		`{"Amount":"1.00"}`: "body.amount",
+		`{"policy":{"id":"p","title":"T","actions":["x"],"mode":"enforce","require":{"all_of":[{"group":"g","approvals":1,"Approvals":2}],"decide_within":"1h","execute_within":"1h"}}}`: "",
+		`{"policy":{"id":"p","title":"T","actions":["x"],"mode":"enforce","require":{"all_of":[{"group":"g","APPROVALS":2}],"decide_within":"1h","execute_within":"1h"}}}`:               "body.policy.require.all_of[0].approvals",
+	} {
+		method, path := "POST", "/v1/grants/acme"
+		if strings.Contains(body, "policy") {
+			method, path = "PUT", "/v1/policies/p"
+		}
+		status, _, _, raw := b.call(t, "ana", method, path, body)
+		if at == "" {
+			require.Equal(t, 400, status, "twice, in any case")
+			continue
+		}
+		require.Equal(t, 422, status)
+		require.Contains(t, raw, `"`+at+`"`)
+	}
+}
+
 // TestHostUntouched: the host's own operations answer as if we were not there.
 func TestHostUntouched(t *testing.T) {
 	t.Parallel()

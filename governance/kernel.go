@@ -115,7 +115,7 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	k.log = log
 	k.relay = outbox.New(db, &outbox.Options{Logger: o.Logger})
-	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k)); err != nil {
+	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k), settleByHand(k)); err != nil {
 		return nil, err
 	}
 	k.Background("approvals", time.Second, k.sweepApprovals)

@@ -158,6 +158,27 @@ func breakGlass(a *API) {
 		})
 }
 
+type govSettle struct {
+	ID string `path:"id" format:"uuid" doc:"Id of the action"`
+	Idempotent
+	Body struct {
+		Done   bool   `json:"done" doc:"The effect is there; false: it certainly is not"`
+		Reason string `json:"reason" minLength:"10" maxLength:"2000" doc:"How you know"`
+	}
+}
+
+func settlements(a *API) {
+	GuardedResult[GovAny](a, "approval:vote", huma.Operation{OperationID: "gov-settle-action", Method: http.MethodPost, Path: "/actions/{id}/settle", Summary: "Say how a remote action ended whose outcome nobody knows", Tags: []string{"Approvals"},
+		Description: "For who found out at the vendor. Who asked for it, whom they represented and who wrote the automation may not."},
+		func(ctx context.Context, caller governance.Identity, in *govSettle) (governance.Outcome, error) {
+			id, err := parseUUID("path.id", in.ID)
+			if err != nil {
+				return governance.Outcome{}, err
+			}
+			return a.k.SettleUnknown(ctx, caller, governance.Settlement{Action: id, Done: in.Body.Done, Reason: in.Body.Reason}, &governance.DoOptions{Key: in.Key})
+		})
+}
+
 // GovBackTest is what a draft would have done to the actions of a period.
 type GovBackTest struct {
 	Hash      string            `json:"hash" doc:"What the policy carries into force as back_test"`

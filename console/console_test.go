@@ -32,7 +32,12 @@ type bench struct {
 
 func setup(t *testing.T, sections ...Section) *bench {
 	t.Helper()
-	b := &bench{Env: govtest.New(t, nil)}
+	return setupWith(t, nil, sections...)
+}
+
+func setupWith(t *testing.T, kernel func(o *governance.Options), sections ...Section) *bench {
+	t.Helper()
+	b := &bench{Env: govtest.New(t, &govtest.Options{Kernel: kernel})}
 	b.People.Put("root", "root")
 	b.People.Put("dana", "gov_approver")
 	b.People.Put("omar", "gov_approver")
@@ -475,6 +480,32 @@ func TestPolicies(t *testing.T) {
 	requireMarkup(t, page)
 	require.Contains(t, page, "Version 2")
 	require.Contains(t, page, "<ins>50000</ins>")
+}
+
+// TestPolicies_BackTested: where a policy needs a back-test, proposing an edit leads to
+// one, and its page proposes the edit with the report.
+func TestPolicies_BackTested(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, func(o *governance.Options) { o.BackTested = true })
+	root := b.as(t, "root")
+	edit := strings.Replace(policyBody(t, b), `"max":100000`, `"max":50000`, 1)
+	to := root.post("/policies/credit-daily/edit", 303, "document", edit, "reason", "less", "do", "put").header.Get("Location")
+	_, hash, ok := strings.Cut(to, "/back-tests/")
+	require.True(t, ok, to)
+	vs, err := b.Kernel.PolicyHistory(t.Context(), "credit-daily")
+	require.NoError(t, err)
+	require.Len(t, vs, 1, "nothing came into force")
+	page := root.get("/policies/credit-daily/back-tests/"+hash, 200).body
+	requireMarkup(t, page)
+	require.Contains(t, page, "Propose it with this report")
+	with := strings.TrimSuffix(edit, "}") + `,"back_test":"sha256:` + hash + `"}`
+	root.post("/policies/credit-daily/edit", 303, "document", with, "reason", "less", "do", "put")
+	vs, err = b.Kernel.PolicyHistory(t.Context(), "credit-daily")
+	require.NoError(t, err)
+	require.Len(t, vs, 2)
+	b.People.Put("pia", "policy_reader")
+	b.People.Allow("policy_reader", "policy:read")
+	b.as(t, "pia").get("/policies/credit-daily/back-tests/"+hash, 403)
 }
 
 func policyBody(t *testing.T, b *bench) string {

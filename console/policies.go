@@ -225,13 +225,17 @@ func policyPut(c *Ctx) (Done, error) {
 	if c.Form("reason") == "" {
 		return Done{}, governance.Invalid("reason", "is required")
 	}
-	if c.Form("do") == "test" {
+	needs, err := c.Kernel().NeedsBackTest(c.Context(), p)
+	if err != nil {
+		return Done{}, err
+	}
+	if c.Form("do") == "test" || needs && p.BackTest == "" {
 		now := c.Kernel().Now()
 		r, err := c.Kernel().BackTest(c.Context(), c.Identity, p, now.AddDate(0, 0, -backTestDays), now)
 		if err := inDocument(err); err != nil {
 			return Done{}, err
 		}
-		return Done{To: "/policies/" + p.ID + "/back-tests/" + strings.TrimPrefix(string(r.Hash), "sha256:"), Flash: "Replayed. Nothing was changed."}, nil
+		return Done{To: "/policies/" + p.ID + "/back-tests/" + strings.TrimPrefix(string(r.Hash), "sha256:"), Flash: "Replayed. Nothing was changed. Propose the edit with this report."}, nil
 	}
 	out, err := c.Kernel().PutPolicy(c.Context(), c.Identity, p, &governance.DoOptions{Key: c.Key(), Reason: c.Form("reason")})
 	if err := inDocument(err); len(fieldErrors(err)) > 0 {
@@ -278,7 +282,7 @@ type backTestPage struct {
 }
 
 func policyBackTest(c *Ctx) (View, error) {
-	r, p, err := c.Kernel().BackTestReport(c.Context(), governance.Digest("sha256:"+c.Path("hash")))
+	r, p, err := c.Kernel().BackTestReport(c.Context(), c.Identity, governance.Digest("sha256:"+c.Path("hash")))
 	if err != nil {
 		return View{}, err
 	}

@@ -80,15 +80,13 @@ func actReviewDetail(c *Ctx) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	why := ""
+	why, err := c.Kernel().WhyNotReview(c.Context(), c.Identity, r)
 	switch {
+	case err != nil:
+		return View{}, err
 	case r.State != governance.ReviewDue:
 		why = "it was decided"
-	case c.Identity.Actor.Person == "" || c.Identity.Actor.Kind != governance.ActorUser:
-		why = "only a person who is signed in may review"
-	case c.Identity.Actor.Person == r.Actor.Person:
-		why = "nobody reviews what they did themselves"
-	case !c.Can("approval:vote"):
+	case why == "" && !c.Can("approval:vote"):
 		why = "your role may not decide"
 	}
 	return actReviewView(actNewReviewPage(c, actNewReviewRow(c, r, c.Kernel().Now()), why)), nil

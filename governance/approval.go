@@ -181,8 +181,8 @@ func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approva
 		}
 		a.Votes = append(a.Votes, cv)
 	}
-	for _, req := range a.Decision.Require {
-		a.Missing = append(a.Missing, req.lacks(voters)...)
+	if len(a.Decision.Require) > 0 {
+		a.Missing = append(a.Missing, lacks(a.Decision.Require, voters)...)
 	}
 	return a, nil
 }
@@ -383,12 +383,7 @@ func (a Approval) against() int {
 }
 
 func (a Approval) complete(voters map[PersonID][]GroupID) bool {
-	for _, r := range a.Decision.Require {
-		if len(r.lacks(voters)) > 0 {
-			return false
-		}
-	}
-	return len(a.Decision.Require) > 0
+	return len(lacks(a.Decision.Require, voters)) == 0
 }
 
 // standing is who approved and is still somebody who may.
@@ -424,12 +419,12 @@ func (k *Kernel) refuseVote(ctx context.Context, id Identity, a Approval, why st
 
 func (k *Kernel) voteTx(ctx context.Context, tx *Tx, id Identity, a Approval, v Vote, voter Person, complete bool, state *State) error {
 	now := k.Now()
-	switch stale, err := k.policyChangedTx(ctx, tx, a); {
+	switch why, err := k.overtakenTx(ctx, tx, a); {
 	case err != nil:
 		return err
-	case stale:
+	case why != "":
 		*state = StateSuperseded
-		return k.closeTx(ctx, tx, id, a, StateSuperseded, "a policy that holds it has changed")
+		return k.closeTx(ctx, tx, id, a, StateSuperseded, why)
 	case now.After(a.DecideBy):
 		*state = StateExpired
 		return k.closeTx(ctx, tx, id, a, StateExpired, "nobody decided in time")
@@ -523,34 +518,6 @@ func (k *Kernel) closeTx(ctx context.Context, tx *Tx, id Identity, a Approval, t
 		return err
 	}
 	return k.recordApprovalTx(ctx, tx, id, a, "approval."+string(to), "approval."+string(to), to, map[string]any{"why": why})
-}
-
-// policyChangedTx tells whether the policies that asked for approval are still the
-// same ones.
-func (k *Kernel) policyChangedTx(ctx context.Context, tx *Tx, a Approval) (bool, error) {
-	set, err := k.policies(ctx, tx)
-	if err != nil {
-		return false, err
-	}
-	now := map[string]compiled{}
-	asked := map[string]bool{}
-	for _, h := range a.Decision.Policies {
-		asked[h.Policy] = true
-	}
-	for _, p := range set.all {
-		now[p.ID] = p
-		// One that came since and refuses everything of this name ends it as well; with a
-		// condition it is for the voters to see.
-		if p.Deny && p.Mode == Enforce && p.cond == nil && p.matchesName(a.Action) && !asked[p.ID] {
-			return true, nil
-		}
-	}
-	for _, h := range a.Decision.Policies {
-		if now[h.Policy].Version != h.Version { // one that was in shadow may enforce now
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // Cancel withdraws a held action; its requester may, and whoever may vote on it.

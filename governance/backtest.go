@@ -19,6 +19,9 @@ import (
 const (
 	backTestMax   = 100_000 // actions of one back-test
 	backTestItems = 200     // told one by one
+
+	backTestLeast = 30 * 24 * time.Hour // the shortest period that a policy comes into force with, unless it is all there is
+	backTestFresh = 7 * 24 * time.Hour  // how long ago it may have ended
 )
 
 // BackTestReport is what a draft policy would have done to the actions of a period.
@@ -30,8 +33,10 @@ type BackTestReport struct {
 	Document  Digest         `json:"document"` // of the draft
 	From      time.Time      `json:"from"`
 	To        time.Time      `json:"to"`
-	Actions   int            `json:"actions"` // that the draft names
-	Matched   int            `json:"matched"` // and whose condition holds
+	Whole     bool           `json:"whole"`     // no act is older than the period
+	Catalogue Digest         `json:"catalogue"` // of the actions that the draft names, as they were defined
+	Actions   int            `json:"actions"`   // that the draft names
+	Matched   int            `json:"matched"`   // and whose condition holds
 	Held      int            `json:"held"`
 	Denied    int            `json:"denied"`
 	Deadlocks int            `json:"deadlocks"` // held, with nobody to approve
@@ -55,11 +60,30 @@ type BackTestItem struct {
 	Deadlock bool      `json:"deadlock,omitempty"`
 }
 
+// seesActs refuses who may not read every act: a draft's condition asks about values, and
+// the counts of its report answer.
+func (k *Kernel) seesActs(ctx context.Context, id Identity) error {
+	for _, permission := range []string{"policy:read", "approval:read", "ledger:read"} {
+		if err := k.Authorize(ctx, id, permission, Target{}); err != nil {
+			return err
+		}
+	}
+	if id.Subject != nil {
+		return &DeniedError{"policy:read", "impersonation", "refused while impersonating somebody"}
+	}
+	return nil
+}
+
 // BackTest replays the actions of a period against a draft and stores the report, so
-// that the draft can carry its hash into force. It changes nothing else.
+// that the draft can carry its hash into force. It changes nothing else. Besides
+// policies the caller must be allowed to read approvals and the ledger. What of the
+// period is in the future is left out.
 func (k *Kernel) BackTest(ctx context.Context, id Identity, p Policy, from, to time.Time) (BackTestReport, error) {
-	if err := k.Authorize(ctx, id, "policy:read", Target{}); err != nil {
+	if err := k.seesActs(ctx, id); err != nil {
 		return BackTestReport{}, err
+	}
+	if now := k.Now(); to.After(now) {
+		to = now
 	}
 	if !from.Before(to) || to.Sub(from) > 366*24*time.Hour {
 		return BackTestReport{}, Invalid("from", "is before to, and at most 366 days")
@@ -77,6 +101,17 @@ func (k *Kernel) BackTest(ctx context.Context, id Identity, p Policy, from, to t
 	}
 	r := &replay{k: k, p: draft, editor: id.Actor.Person, windows: map[string][]spent{}, reach: map[string]bool{},
 		out: BackTestReport{Policy: p.ID, Document: doc, From: from.UTC(), To: to.UTC(), Items: []BackTestItem{}}}
+	if r.others, err = k.Policies(ctx); err != nil {
+		return r.out, err
+	}
+	if r.out.Catalogue, err = k.catalogue(p); err != nil {
+		return r.out, err
+	}
+	var first int64
+	if err := k.db.Read().NewRaw("SELECT COALESCE(MIN(created_at), ?) FROM gov_action", govdb.At(to)).Scan(ctx, &first); err != nil {
+		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
+	}
+	r.out.Whole = govdb.Micros(first) >= govdb.At(from)
 	if err := r.run(ctx); err != nil {
 		return r.out, fmt.Errorf("back-test of %s: %w", p.ID, err)
 	}
@@ -109,8 +144,32 @@ func (p Policy) document() (Digest, error) {
 	return DigestOf("reeve/policy/v1", p)
 }
 
-// BackTestReport reads a stored report and the draft that it is of.
-func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestReport, Policy, error) {
+// catalogue is the digest of the defined actions that a policy names.
+func (k *Kernel) catalogue(p Policy) (Digest, error) {
+	type entry struct {
+		Name       string `json:"name"`
+		Permission string `json:"permission"`
+		Sensitive  bool   `json:"sensitive"`
+		Remote     bool   `json:"remote"`
+	}
+	entries := []entry{}
+	for _, name := range k.names(p) {
+		if d, err := k.defined(name); err == nil {
+			entries = append(entries, entry{d.name, d.permission, d.sensitive, d.remote})
+		}
+	}
+	return DigestOf("reeve/catalogue/v1", entries)
+}
+
+// BackTestReport reads a stored report and the draft that it is of, for who may make one.
+func (k *Kernel) BackTestReport(ctx context.Context, id Identity, hash Digest) (BackTestReport, Policy, error) {
+	if err := k.seesActs(ctx, id); err != nil {
+		return BackTestReport{}, Policy{}, err
+	}
+	return k.backTestReport(ctx, hash)
+}
+
+func (k *Kernel) backTestReport(ctx context.Context, hash Digest) (BackTestReport, Policy, error) {
 	var out BackTestReport
 	var p Policy
 	var document, body string
@@ -127,16 +186,29 @@ func (k *Kernel) BackTestReport(ctx context.Context, hash Digest) (BackTestRepor
 	return out, p, nil
 }
 
-// checkBackTest refuses a policy whose report is not of the same document, and with
-// Options.BackTested one that comes into force without.
-func (k *Kernel) checkBackTest(ctx context.Context, p Policy) error {
+// NeedsBackTest tells whether a policy comes into force only with the hash of a
+// back-test: with Options.BackTested every enforcing one does, except while there is one
+// person only.
+func (k *Kernel) NeedsBackTest(ctx context.Context, p Policy) (bool, error) {
+	if !k.opts.BackTested || p.Mode != Enforce {
+		return false, nil
+	}
+	bootstrap, err := k.Bootstrap(ctx)
+	return !bootstrap, err
+}
+
+// checkBackTest refuses an enforcing policy that needs a report and has none, and any
+// whose report is of another document or catalogue, too short or too old: asked is when
+// the policy was asked for.
+func (k *Kernel) checkBackTest(ctx context.Context, p Policy, asked time.Time) error {
 	if p.BackTest == "" {
-		if k.opts.BackTested && p.Mode == Enforce {
+		needs, err := k.NeedsBackTest(ctx, p)
+		if needs && err == nil {
 			return Invalid("back_test", "a policy comes into force with the hash of its back-test's report")
 		}
-		return nil
+		return err
 	}
-	r, _, err := k.BackTestReport(ctx, p.BackTest)
+	r, _, err := k.backTestReport(ctx, p.BackTest)
 	if errors.Is(err, ErrNotFound) {
 		return Invalid("back_test", "there is no such report")
 	}
@@ -147,8 +219,20 @@ func (k *Kernel) checkBackTest(ctx context.Context, p Policy) error {
 	if err != nil {
 		return err
 	}
-	if r.Document != doc {
+	catalogue, err := k.catalogue(p)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.Document != doc:
 		return Invalid("back_test", "the report is of another document")
+	case p.Mode != Enforce:
+	case r.Catalogue != catalogue:
+		return Invalid("back_test", "the actions that the policy names have changed since the report: run it again")
+	case !r.Whole && r.To.Sub(r.From) < backTestLeast:
+		return Invalid("back_test", "the report covers less than 30 days, and there are older acts")
+	case asked.Sub(r.To) > backTestFresh:
+		return Invalid("back_test", "the report's period ended more than 7 days ago: run it again")
 	}
 	return nil
 }
@@ -167,7 +251,8 @@ type replay struct {
 	p       compiled
 	editor  PersonID
 	windows map[string][]spent
-	reach   map[string]bool // of a requester: whether others can fill the quorum
+	others  []PolicyVersion // in force now
+	reach   map[string]bool // of a requester: whether others can fill the quorums
 	out     BackTestReport
 }
 
@@ -261,7 +346,7 @@ func (r *replay) action(ctx context.Context, row actionRow) error {
 		r.out.Denied++
 		r.tell(row, Deny, c.decision.denied.Reason, false)
 	case Hold:
-		stuck, err := r.stuck(ctx, c.identity)
+		stuck, err := r.stuck(ctx, row.Name, c.identity)
 		if err != nil {
 			return err
 		}
@@ -303,16 +388,17 @@ func (r *replay) spend(ctx context.Context, c *call, state State) ([]LimitHit, s
 }
 
 // stuck tells whether nobody could approve what this identity asks for.
-func (r *replay) stuck(ctx context.Context, id Identity) (bool, error) {
-	key := fmt.Sprint(id.persons())
+func (r *replay) stuck(ctx context.Context, action string, id Identity) (bool, error) {
+	key := fmt.Sprint(action, id.persons())
 	if stuck, known := r.reach[key]; known {
 		return stuck, nil
 	}
-	voters, err := r.k.electorate(ctx, *r.p.Require, append(id.persons(), r.editor)...)
+	rs, editors := together(r.p.Policy, r.others, action)
+	gap, err := r.k.gap(ctx, rs, slices.Concat(id.persons(), editors, []PersonID{r.editor})...)
 	if err != nil {
 		return false, err
 	}
-	r.reach[key] = len(r.p.Require.lacks(voters)) > 0
+	r.reach[key] = len(gap) > 0
 	return r.reach[key], nil
 }
 

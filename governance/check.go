@@ -238,10 +238,8 @@ func unapproved(r actionRow, votes []voteRow) string {
 		return fmt.Sprintf("%d voted against it", against)
 	}
 	var open []string
-	for _, q := range require {
-		for _, m := range q.lacks(voters) {
-			open = append(open, fmt.Sprintf("%d of %s", m.Approvals, m.Group))
-		}
+	for _, m := range lacks(require, voters) {
+		open = append(open, fmt.Sprintf("%d of %s", m.Approvals, m.Group))
 	}
 	if len(open) > 0 {
 		return "it lacks " + strings.Join(open, ", ")

@@ -52,6 +52,9 @@ func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
 	if err := k.raise(ctx, tx, c); err != nil {
 		return err
 	}
+	if c.decision.Effect == Hold && choices(c.decision.Require) > maxChoices { // nobody could work out who has to approve
+		c.decision.Effect, c.decision.denied = Deny, &DeniedError{c.def.name, "alternatives", "the policies that hold it have too many alternatives together"}
+	}
 	return c.seal(matched)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -48,6 +49,10 @@ type definition struct {
 	remote           bool
 	sensitive        bool
 	err              error // what Register refuses
+
+	// before is asked outside of any transaction before the act is decided on, and again
+	// before an approved one is executed; asked is when it was asked for. nil asks nothing.
+	before func(ctx context.Context, id Identity, in any, asked time.Time) error
 
 	decode   func(b []byte) (any, error)
 	validate func(in any) error
@@ -213,7 +218,10 @@ func (a *Action[I]) Do(ctx context.Context, k *Kernel, id Identity, in I, opts *
 
 // InTx is Do inside a transaction that the host commits: decision, effect, record
 // and events stand or fall with it. A held or refused action is written there too,
-// so the host must commit then as well. Remote actions are refused.
+// so the host must commit then as well. When it is rolled back, what was tried is
+// written down afterwards, so that refusals stay on record and attempts count: by
+// govdb.DB.Do itself, and in an adopted transaction by [govdb.Tx.RolledBack], which
+// the host calls after its rollback. Remote actions are refused.
 func (a *Action[I]) InTx(ctx context.Context, k *Kernel, tx *Tx, id Identity, in I, opts *DoOptions) (Outcome, error) {
 	return k.inTx(ctx, tx, a.def, id, in, opts)
 }

@@ -2,7 +2,6 @@ package governance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -279,47 +278,4 @@ func escalateAt(require []Require, created time.Time) govdb.Micros {
 		return 0
 	}
 	return atMicros(created.Add(first))
-}
-
-// CheckReach raises an alert for each enforcing policy whose quorum the people there
-// are cannot fill any more, and closes it when they can. [Kernel.Run] does so every
-// five minutes.
-func (k *Kernel) CheckReach(ctx context.Context) error {
-	ps, err := k.Policies(ctx)
-	if err != nil {
-		return err
-	}
-	bootstrap, err := k.Bootstrap(ctx)
-	if err != nil || bootstrap {
-		return err
-	}
-	var open []string
-	if err := k.db.Read().NewSelect().Model((*alertRow)(nil)).Column("open_key").Where("open_key LIKE 'policy.unreachable:%'").Scan(ctx, &open); err != nil {
-		return fmt.Errorf("alerts of policies: %w", err)
-	}
-	var errs []error
-	for _, p := range ps {
-		if p.Mode != Enforce || p.Require == nil {
-			continue
-		}
-		key := "policy.unreachable:" + p.ID
-		why := k.reachable(ctx, p.Policy, p.EditedBy)
-		var invalid *InvalidError
-		if why != nil && !errors.As(why, &invalid) {
-			errs = append(errs, why)
-			continue
-		}
-		if (why == nil) != slices.Contains(open, key) {
-			continue
-		}
-		errs = append(errs, k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-			if why == nil {
-				return k.ResolveAlertTx(ctx, tx, key)
-			}
-			_, err := k.AlertTx(ctx, tx, Alert{Key: key, Severity: Critical, Title: "Policy " + p.ID + " can be satisfied by nobody",
-				Body: why.Error(), Links: []Link{{Title: "Policy", Kind: "policy", ID: p.ID}}})
-			return err
-		}))
-	}
-	return errors.Join(errs...)
 }

@@ -52,6 +52,12 @@ func (k *Kernel) Execute(ctx context.Context, id Identity, approval uuid.UUID) (
 		return Outcome{}, err
 	}
 	run := approvedRun{k: k, a: a, d: d, in: in, by: id, gone: gone}
+	if gone == "" && d.before != nil {
+		var invalid *InvalidError
+		if run.unfit = d.before(ctx, a.identity, in, a.CreatedAt); run.unfit != nil && !errors.As(run.unfit, &invalid) {
+			return Outcome{}, fmt.Errorf("execute %s: %w", approval, run.unfit)
+		}
+	}
 	if err := k.db.Do(ctx, run.tx); err != nil {
 		return Outcome{}, fmt.Errorf("execute %s: %w", approval, err)
 	}
@@ -101,6 +107,8 @@ type approvedRun struct {
 	in   any
 	by   Identity
 	gone string
+	// unfit is why it would be refused if it were asked for now.
+	unfit error
 
 	out     Outcome
 	closed  string
@@ -120,11 +128,11 @@ func (r *approvedRun) tx(ctx context.Context, tx *Tx) error {
 	if r.gone != "" {
 		return end(StateSuperseded, r.gone)
 	}
-	switch changed, err := k.policyChangedTx(ctx, tx, a); {
+	switch why, err := k.overtakenTx(ctx, tx, a); {
 	case err != nil:
 		return err
-	case changed:
-		return end(StateSuperseded, "a policy that holds it has changed")
+	case why != "":
+		return end(StateSuperseded, why)
 	}
 	version, err := r.d.version(ctx, tx, r.in)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -132,6 +140,9 @@ func (r *approvedRun) tx(ctx context.Context, tx *Tx) error {
 	}
 	if err != nil || version != a.ResourceVersion {
 		return end(StateSuperseded, "what it is about has changed since it was asked for")
+	}
+	if r.unfit != nil {
+		return r.fail(ctx, tx, r.unfit)
 	}
 	if r.d.remote {
 		r.out.State = StateExecuting
@@ -157,19 +168,7 @@ func (r *approvedRun) local(ctx context.Context, tx *Tx) error {
 		return r.failure
 	}
 	if r.failure != nil {
-		r.out.State = StateFailed
-		why := errorKind(r.failure)
-		if err := k.moveTx(ctx, tx, a, a.State, StateFailed, map[string]any{"attempts": a.Attempts + 1, "error": why,
-			"lease_until": atMicros(k.Now().Add(retryAfter(a.Attempts)))}); err != nil {
-			return err
-		}
-		if _, err := k.AlertTx(ctx, tx, Alert{Key: failedAlert(a.ID), Severity: Critical, Title: a.Action + " failed after approval",
-			Body: why, Tenant: a.Tenant, Links: []Link{{Title: "Approval", Kind: "approval", ID: a.ID.String()}}}); err != nil {
-			return err
-		}
-		_, err := k.RecordTx(ctx, tx, a.identity, Record{Action: a.Action, Outcome: OutcomeFailed, Tenant: a.Tenant, Resource: ParseRef(a.Resource),
-			Reason: a.Reason, ActionID: a.ID, Digest: a.Digest, Data: map[string]string{"why": why}})
-		return err
+		return r.fail(ctx, tx, r.failure)
 	}
 	r.out.State = StateExecuted
 	if err := k.moveTx(ctx, tx, a, a.State, StateExecuted, map[string]any{
@@ -187,6 +186,25 @@ func (r *approvedRun) local(ctx context.Context, tx *Tx) error {
 		return err
 	}
 	return k.obligeTx(ctx, tx, a.done())
+}
+
+// fail writes down a try that failed, whose own work was undone; the sweep tries again
+// inside the clock.
+func (r *approvedRun) fail(ctx context.Context, tx *Tx, failure error) error {
+	k, a := r.k, r.a
+	r.failure, r.out.State = failure, StateFailed
+	why := errorKind(failure)
+	if err := k.moveTx(ctx, tx, a, a.State, StateFailed, map[string]any{"attempts": a.Attempts + 1, "error": why,
+		"lease_until": atMicros(k.Now().Add(retryAfter(a.Attempts)))}); err != nil {
+		return err
+	}
+	if _, err := k.AlertTx(ctx, tx, Alert{Key: failedAlert(a.ID), Severity: Critical, Title: a.Action + " failed after approval",
+		Body: why, Tenant: a.Tenant, Links: []Link{{Title: "Approval", Kind: "approval", ID: a.ID.String()}}}); err != nil {
+		return err
+	}
+	_, err := k.RecordTx(ctx, tx, a.identity, Record{Action: a.Action, Outcome: OutcomeFailed, Tenant: a.Tenant, Resource: ParseRef(a.Resource),
+		Reason: a.Reason, ActionID: a.ID, Digest: a.Digest, Data: map[string]string{"why": why}})
+	return err
 }
 
 // done is an approved or remote action as its obligations see it.

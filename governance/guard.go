@@ -181,6 +181,11 @@ func (k *Kernel) run(ctx context.Context, c *call) (Outcome, error) {
 		}
 		c.breaker = p
 	}
+	if c.def.before != nil {
+		if err := c.def.before(ctx, c.identity, c.in, c.now); err != nil {
+			return Outcome{}, err
+		}
+	}
 	var out Outcome
 	var verdict error
 	err := k.db.Do(ctx, func(ctx context.Context, tx *Tx) (err error) {
@@ -216,6 +221,29 @@ func (k *Kernel) recordFailure(ctx context.Context, c *call, failure error) erro
 	})
 }
 
+// recordUndone writes down what was tried inside a transaction that was rolled back: a
+// refusal stays one, anything else has failed, and both count as attempts.
+func (k *Kernel) recordUndone(ctx context.Context, c call, failure error) error {
+	if c.digest == "" { // nothing was decided
+		return nil
+	}
+	c.id, c.given = uuid.Must(uuid.NewV7()), false
+	why := "the transaction that it was part of was rolled back"
+	if failure != nil {
+		why = errorKind(failure)
+	}
+	return k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
+		if c.decision.denied != nil && failure == nil {
+			return k.refuse(ctx, tx, &c)
+		}
+		if err := c.reserve(ctx, tx, reservationVoided); err != nil {
+			return err
+		}
+		_, err := k.RecordTx(ctx, tx, c.identity, c.record(OutcomeFailed, map[string]any{"why": why}))
+		return err
+	})
+}
+
 func (k *Kernel) inTx(ctx context.Context, tx *Tx, d *definition, id Identity, in any, opts *DoOptions) (Outcome, error) {
 	if d.remote {
 		return Outcome{}, fmt.Errorf("action %s is remote: it cannot run inside a transaction", d.name)
@@ -227,49 +255,16 @@ func (k *Kernel) inTx(ctx context.Context, tx *Tx, d *definition, id Identity, i
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := k.permitted(ctx, c); err != nil {
+	if err := k.permittedTx(ctx, tx, c); err != nil {
 		return Outcome{}, err
 	}
 	out, verdict, err := k.admit(ctx, tx, c)
+	try := *c
+	tx.OnRollback(func(ctx context.Context) error { return k.recordUndone(ctx, try, err) })
 	if err != nil {
 		return Outcome{}, govdb.Classify(fmt.Errorf("%s: %w", d.name, err))
 	}
 	return out, verdict
-}
-
-// permitted checks permission and hard rules, and records a refusal.
-func (k *Kernel) permitted(ctx context.Context, c *call) error {
-	denied := c.hardRules()
-	if denied == nil {
-		target := Target{Tenant: c.tenant, Resource: c.resource}
-		if c.tenant != "" {
-			p, err := k.place(ctx, c.tenant)
-			if err != nil {
-				return err
-			}
-			target.Country, target.Region = p.country, p.region
-		}
-		if denied = k.Authorize(ctx, c.identity, c.def.permission, target); denied == nil {
-			return nil
-		}
-	}
-	var d *DeniedError
-	if !errors.As(denied, &d) {
-		return denied
-	}
-	d.Action = c.def.name
-	if ctx.Err() != nil {
-		return denied
-	}
-	err := k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := k.RecordTx(ctx, tx, c.identity, Record{Action: c.def.name, Outcome: OutcomeDenied, Tenant: c.tenant, Resource: c.resource,
-			Reason: c.opts.Reason, Ticket: c.opts.Ticket, Data: map[string]string{"rule": d.Rule, "why": d.Reason}})
-		return err
-	})
-	if err != nil && !errors.Is(err, govdb.ErrNested) { // InTx inside Do: the refusal stands, its record is the caller's to keep
-		return errors.Join(denied, err)
-	}
-	return denied
 }
 
 // admit decides, reserves, and executes or holds. verdict is a refusal or a hold,

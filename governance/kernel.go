@@ -34,7 +34,8 @@ type Options struct {
 	Hooks      Hooks
 	CallLimit  time.Duration                // deadline of a remote executor's call; default 30s
 	Links      func(kind, id string) string // address of a thing in the console; default none
-	// BackTested refuses a policy that comes into force without the hash of a back-test.
+	// BackTested refuses a policy that is put into force without the hash of a back-test,
+	// except in bootstrap mode. InstallPolicies needs none.
 	BackTested bool
 }
 
@@ -114,7 +115,7 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	k.log = log
 	k.relay = outbox.New(db, &outbox.Options{Logger: o.Logger})
-	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k)); err != nil {
+	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k), settleByHand(k)); err != nil {
 		return nil, err
 	}
 	k.Background("approvals", time.Second, k.sweepApprovals)

@@ -151,6 +151,17 @@ func (k *Kernel) putPolicyTx(ctx context.Context, tx *Tx, p Policy, editor Perso
 	if _, err := k.compile(v); err != nil {
 		return v, err
 	}
+	var rows []policyRow
+	if err := tx.NewSelect().Model(&rows).Where("active").Order("id").Scan(ctx); err != nil {
+		return v, fmt.Errorf("read policies: %w", err)
+	}
+	others, err := versions(rows)
+	if err == nil {
+		err = decidable(p, others)
+	}
+	if err != nil {
+		return v, err
+	}
 	var last int
 	if err := tx.NewRaw("SELECT COALESCE(MAX(version), 0) FROM gov_policy WHERE id = ?", p.ID).Scan(ctx, &last); err != nil {
 		return v, fmt.Errorf("policy %s: %w", p.ID, err)

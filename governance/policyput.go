@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // ActionPutPolicy is the name of the action that edits a policy. A policy should
@@ -11,7 +12,7 @@ import (
 const ActionPutPolicy = "policy.put"
 
 func putPolicy(k *Kernel) *Action[Policy] {
-	return Define(ActionPutPolicy, Spec[Policy]{
+	a := Define(ActionPutPolicy, Spec[Policy]{
 		Permission: "policy:write",
 		Sensitive:  true,
 		Tenant:     func(Policy) TenantID { return "" },
@@ -42,29 +43,41 @@ func putPolicy(k *Kernel) *Action[Policy] {
 		ev, err := NewEvent("policy.changed", "", 0, Ref{"policy", p.ID}, v)
 		return Result{Data: map[string]any{"policy": p.ID, "version": v.Version, "hash": v.Hash}, Events: []Event{ev}}, err
 	})
+	a.def.before = func(ctx context.Context, id Identity, in any, asked time.Time) error {
+		return k.fitPolicy(ctx, id.Actor.Person, in.(Policy), asked)
+	}
+	return a
+}
+
+// fitPolicy checks what the tables alone do not say: that the document compiles, that
+// its back-test is what is asked for, and that people can fill its quorums.
+func (k *Kernel) fitPolicy(ctx context.Context, editor PersonID, p Policy, asked time.Time) error {
+	if _, err := k.compile(PolicyVersion{Policy: p}); err != nil {
+		return err
+	}
+	bootstrap, err := k.Bootstrap(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.checkBackTest(ctx, p, asked); err != nil {
+		return err
+	}
+	others, err := k.Policies(ctx)
+	if err != nil {
+		return err
+	}
+	if err := decidable(p, others); err != nil || bootstrap {
+		return err
+	}
+	return k.reachable(ctx, p, editor, others)
 }
 
 // PutPolicy stores a new version of a policy, through the guard: the old version
 // stays in force until the action is executed. A quorum that the people there are
-// cannot fill is refused.
+// cannot fill is refused, and once more when it comes into force.
 func (k *Kernel) PutPolicy(ctx context.Context, id Identity, p Policy, opts *DoOptions) (Outcome, error) {
 	if err := p.Validate(); err != nil {
 		return Outcome{}, err
-	}
-	if _, err := k.compile(PolicyVersion{Policy: p}); err != nil {
-		return Outcome{}, err
-	}
-	if err := k.checkBackTest(ctx, p); err != nil {
-		return Outcome{}, err
-	}
-	bootstrap, err := k.Bootstrap(ctx)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if !bootstrap {
-		if err := k.reachable(ctx, p, id.Actor.Person); err != nil {
-			return Outcome{}, err
-		}
 	}
 	d, err := k.defined(ActionPutPolicy)
 	if err != nil {

@@ -32,32 +32,32 @@ func (q Quorum) markOf(g GroupID) GroupID { return q.mark() + "?" + g }
 // the quorum's condition held for the voter.
 func (g GroupID) Marked() bool { return strings.Contains(string(g), "?") }
 
-// missing is what quorums still lack when the voters fill as many places as they
-// can: each place takes one person of its group, each person fills one place. It
+// missing is how many places each quorum still lacks when the voters fill as many as
+// they can: each place takes one person of its group, each person fills one place. It
 // is a maximum bipartite matching by augmenting paths (Kuhn), because counting
 // would let one person stand for two.
-func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
-	type place struct {
+func missing(qs []Quorum, voters map[PersonID][]GroupID) []int {
+	type seat struct {
 		quorum int
 		seats  []GroupID
 	}
-	var places []place
+	var places []seat
 	for i, q := range qs {
 		for range q.Approvals {
-			places = append(places, place{i, q.seats()})
+			places = append(places, seat{i, q.seats()})
 		}
 	}
 	people := slices.Sorted(maps.Keys(voters))
 	holder := map[int]int{} // place → person
-	var seat func(person int, seen map[int]bool) bool
-	seat = func(person int, seen map[int]bool) bool {
+	var sit func(person int, seen map[int]bool) bool
+	sit = func(person int, seen map[int]bool) bool {
 		for i, pl := range places {
 			if seen[i] || !slices.ContainsFunc(voters[people[person]], func(g GroupID) bool { return slices.Contains(pl.seats, g) }) {
 				continue
 			}
 			seen[i] = true
 			other, taken := holder[i]
-			if !taken || seat(other, seen) {
+			if !taken || sit(other, seen) {
 				holder[i] = person
 				return true
 			}
@@ -65,7 +65,7 @@ func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
 		return false
 	}
 	for i := range people {
-		seat(i, map[int]bool{})
+		sit(i, map[int]bool{})
 	}
 	open := make([]int, len(qs))
 	for i, pl := range places {
@@ -73,35 +73,80 @@ func missing(qs []Quorum, voters map[PersonID][]GroupID) []Quorum {
 			open[pl.quorum]++
 		}
 	}
+	return open
+}
+
+// maxChoices is how many ways the alternatives of the policies that hold one act may be
+// combined: each is a matching of its own.
+const maxChoices = 256
+
+// choices is in how many ways one alternative of each requirement can be taken, at most
+// one more than maxChoices.
+func choices(rs []Require) int {
+	n := 1
+	for _, r := range rs {
+		if n *= max(len(r.AnyOf), 1); n > maxChoices {
+			return maxChoices + 1
+		}
+	}
+	return n
+}
+
+// spot is where a quorum stands among requirements.
+type spot struct{ require, quorum int }
+
+// lacks is what the voters leave open of everything that holds one act: nothing once
+// all of it is met together. One person fills one place over all requirements. Of AnyOf
+// it is what each alternative lacks at best.
+func lacks(rs []Require, voters map[PersonID][]GroupID) []Quorum {
+	ways := choices(rs)
+	if len(rs) == 0 || ways > maxChoices || slices.ContainsFunc(rs, func(r Require) bool { return len(r.quorums()) == 0 }) {
+		return []Quorum{{Approvals: 1}} // nothing asked is nothing met
+	}
+	best := map[spot]int{} // the fewest places that stay open where a quorum is part of the choice
+	gaps := map[spot]Quorum{}
+	for way := range ways {
+		var at []spot
+		var qs []Quorum
+		for i, r := range rs {
+			take := r.AllOf
+			from := 0
+			if n := len(r.AnyOf); n > 0 {
+				from, way = way%n, way/n
+				take = r.AnyOf[from : from+1]
+			}
+			for j, q := range take {
+				at, qs = append(at, spot{i, from + j}), append(qs, q)
+			}
+		}
+		open, total := missing(qs, voters), 0
+		for _, n := range open {
+			total += n
+		}
+		if total == 0 {
+			return nil
+		}
+		for i, pl := range at {
+			if have, known := best[pl]; !known || total < have {
+				best[pl] = total
+				gaps[pl] = qs[i].of(open[i])
+			}
+		}
+	}
 	var out []Quorum
-	for i, n := range open {
-		if n > 0 {
-			q := qs[i]
-			q.Approvals = n
-			out = append(out, q)
+	for i, r := range rs {
+		for j := range r.quorums() {
+			if q := gaps[spot{i, j}]; q.Approvals > 0 {
+				out = append(out, q)
+			}
 		}
 	}
 	return out
 }
 
-// lacks is what the voters leave open of a requirement: nothing once it is met. Of
-// AnyOf it is what each alternative lacks.
-func (r Require) lacks(voters map[PersonID][]GroupID) []Quorum {
-	if len(r.AnyOf) == 0 {
-		if len(r.AllOf) == 0 { // nothing asked is nothing met
-			return []Quorum{{Approvals: 1}}
-		}
-		return missing(r.AllOf, voters)
-	}
-	var out []Quorum
-	for _, q := range r.AnyOf {
-		gap := missing([]Quorum{q}, voters)
-		if len(gap) == 0 {
-			return nil
-		}
-		out = append(out, gap...)
-	}
-	return out
+func (q Quorum) of(approvals int) Quorum {
+	q.Approvals = approvals
+	return q
 }
 
 func (r Require) quorums() []Quorum { return slices.Concat(r.AllOf, r.AnyOf) }
@@ -117,40 +162,35 @@ func rejections(rs []Require) int {
 	return max(n, 1)
 }
 
-// electorate is who could vote on a requirement now, with the groups that count, except
-// some people. Conditions of quorums are taken as met: they depend on the act.
-func (k *Kernel) electorate(ctx context.Context, r Require, except ...PersonID) (map[PersonID][]GroupID, error) {
+// electorate is who could vote now on what holds one act, with the groups that count,
+// except some people. Conditions of quorums are taken as met: they depend on the act.
+func (k *Kernel) electorate(ctx context.Context, rs []Require, except ...PersonID) (map[PersonID][]GroupID, error) {
 	voters := map[PersonID][]GroupID{}
-	for _, q := range r.quorums() {
-		members, err := k.opts.Directory.Members(ctx, q.Group)
-		if err != nil {
-			return nil, fmt.Errorf("members of %s: %w", q.Group, err)
-		}
-		for _, m := range members {
-			if !m.Active || slices.Contains(except, m.ID) || slices.ContainsFunc(r.Exclude, m.In) {
-				continue
+	excluded := func(p Person) bool {
+		return slices.ContainsFunc(rs, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) })
+	}
+	for _, r := range rs {
+		for _, q := range r.quorums() {
+			for i, g := range append([]GroupID{q.Group}, q.Or...) {
+				members, err := k.opts.Directory.Members(ctx, g)
+				if err != nil {
+					return nil, fmt.Errorf("members of %s: %w", g, err)
+				}
+				for _, m := range members {
+					if !m.Active || slices.Contains(except, m.ID) || excluded(m) {
+						continue
+					}
+					if voters[m.ID] == nil {
+						voters[m.ID] = slices.Clone(m.Groups)
+					}
+					mark := q.mark()
+					if i > 0 {
+						mark = q.markOf(g)
+					}
+					voters[m.ID] = append(voters[m.ID], mark)
+				}
 			}
-			if voters[m.ID] == nil {
-				voters[m.ID] = slices.Clone(m.Groups)
-			}
-			voters[m.ID] = append(voters[m.ID], q.mark())
 		}
 	}
 	return voters, nil
-}
-
-// reachable checks that a policy's quorums can be filled by people other than the
-// editor.
-func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error {
-	if p.Require == nil {
-		return nil
-	}
-	voters, err := k.electorate(ctx, *p.Require, editor)
-	if err != nil {
-		return err
-	}
-	if gap := p.Require.lacks(voters); len(gap) > 0 {
-		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
-	}
-	return nil
 }

@@ -485,7 +485,7 @@ func TestBackTest_AgreesWithShadow(t *testing.T) {
 		}
 		require.Equal(t, n, later.Held, "windows know what came before the period")
 
-		again, _, err := w.Kernel.BackTestReport(t.Context(), r.Hash)
+		again, _, err := w.Kernel.BackTestReport(t.Context(), w.As("dan"), r.Hash)
 		require.NoError(t, err)
 		require.Equal(t, r.Held, again.Held)
 		draft.BackTest = r.Hash

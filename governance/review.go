@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +103,34 @@ func (r reviewRow) review() (Review, error) {
 	return out, nil
 }
 
-// DecideReview says whether an act was right. The person who acted may not; whoever
+// WhyNotReview says why the caller may not decide a review, or is empty when they may.
+// The console shows it beside a disabled button; [Kernel.DecideReview] decides by it.
+func (k *Kernel) WhyNotReview(ctx context.Context, id Identity, r Review) (string, error) {
+	voter, err := k.resolve(ctx, id.Actor.Person)
+	if err != nil {
+		return "", fmt.Errorf("resolve the reviewer: %w", err)
+	}
+	act, err := k.Action(ctx, r.Action)
+	if err != nil { // who has to stay out of it is written there
+		return "", fmt.Errorf("review %s: %w", r.ID, err)
+	}
+	switch {
+	case id.Subject != nil:
+		return "refused while impersonating somebody", nil
+	case id.Actor.Kind != ActorUser || id.Actor.Person == "" || !voter.Active:
+		return "only a person who is signed in may review", nil
+	case id.Actor.Person == r.Actor.Person || id.Actor.Person == act.Requester.Person:
+		return "nobody reviews what they did themselves", nil
+	case slices.Contains(act.identity.persons(), id.Actor.Person):
+		return "nobody reviews what was done in their name", nil
+	case slices.Contains(act.Decision.Exclude, id.Actor.Person):
+		return "nobody reviews what their own automation did", nil
+	}
+	return "", nil
+}
+
+// DecideReview says whether an act was right. Nobody of those who acted may: neither
+// the person, nor who was represented, nor the author of the automation; whoever
 // decides needs the permission to vote on approvals. A violation stays visible and
 // raises an alert.
 func (k *Kernel) DecideReview(ctx context.Context, id Identity, review uuid.UUID, verdict ReviewState, note string) (Review, error) {
@@ -123,18 +151,15 @@ func (k *Kernel) DecideReview(ctx context.Context, id Identity, review uuid.UUID
 	if err != nil {
 		return Review{}, fmt.Errorf("review %s: %w", review, err)
 	}
-	voter, err := k.resolve(ctx, id.Actor.Person)
+	r, err := row.review()
 	if err != nil {
-		return Review{}, fmt.Errorf("resolve the reviewer: %w", err)
+		return Review{}, err
 	}
-	refuse := func(why string) (Review, error) { return Review{}, &DeniedError{"review.decide", "review", why} }
-	switch {
-	case id.Subject != nil:
-		return refuse("refused while impersonating somebody")
-	case id.Actor.Kind != ActorUser || id.Actor.Person == "" || !voter.Active:
-		return refuse("only a person who is signed in may review")
-	case string(id.Actor.Person) == row.Person:
-		return refuse("nobody reviews what they did themselves")
+	switch why, err := k.WhyNotReview(ctx, id, r); {
+	case err != nil:
+		return Review{}, err
+	case why != "":
+		return Review{}, &DeniedError{"review.decide", "review", why}
 	}
 	err = k.db.Do(ctx, func(ctx context.Context, tx *Tx) error {
 		now := k.Now()

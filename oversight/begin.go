@@ -97,7 +97,7 @@ func fromAction(a governance.Approval) (Session, error) {
 	if err := json.Unmarshal(a.Input, &in); err != nil {
 		return Session{}, fmt.Errorf("session %s: %w", a.ID, err)
 	}
-	out := Session{ID: a.ID, Tenant: in.Tenant, User: in.User, Actor: a.Requester, Scope: in.Scope, Reason: a.Reason, Ticket: a.Ticket, Observer: in.Watched,
+	out := Session{ID: a.ID, Tenant: in.Tenant, User: in.User, Actor: a.Requester, Scope: in.Scope, Reason: a.Reason, Ticket: a.Ticket, Observer: in.Watched || a.Decision.Obligations.Observer,
 		State: StatePending, MaxDuration: time.Duration(in.Minutes) * time.Minute, CreatedAt: a.CreatedAt}
 	if a.State != governance.StatePending && a.State != governance.StateApproved && a.State != governance.StateExecuting {
 		out.State, out.Ended = StateEnded, EndRefused

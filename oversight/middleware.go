@@ -168,6 +168,9 @@ func (s *Service) authenticate(ctx context.Context, token string) (Session, gove
 			return have, caller, err
 		}
 	}
+	if err := s.recorded(ctx, &have); err != nil {
+		return have, caller, err
+	}
 	subject, err := s.target(ctx, caller, have.Tenant, have.User)
 	var denied *governance.DeniedError
 	switch {

@@ -247,6 +247,7 @@ func (s *Service) startTx(ctx context.Context, tx *governance.Tx, in startInput)
 			return governance.Result{}, err
 		}
 	}
+	in.Watched = in.Watched || e.Obligations.Observer // a policy may demand it
 	row := &sessionRow{ID: e.Action, Tenant: string(in.Tenant), User: in.User, Person: string(e.Identity.Actor.Person), Actor: string(actor), Subject: "{}",
 		Scope: string(in.Scope), Reason: e.Reason, Ticket: in.Ticket, Minutes: in.Minutes, State: string(StateReady),
 		Observer: in.Watched, CreatedAt: govdb.At(now), OpenBy: govdb.At(now.Add(s.opts.OpenWithin))}
@@ -276,7 +277,7 @@ func (s *Service) Open(ctx context.Context, id governance.Identity, session uuid
 		return Session{}, "", err
 	}
 	if have.State == StateReady {
-		if err := s.recorderAlive(ctx); err != nil {
+		if err := s.recorderAlive(ctx, session); err != nil {
 			return Session{}, "", err
 		}
 	}

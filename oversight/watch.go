@@ -41,13 +41,28 @@ func (s *Service) RequireRecorder(alive func(context.Context) error) {
 	s.alive = alive
 }
 
+// mustRecord tells whether a session may do without a recorder: it may where
+// Options.Unrecorded says so and no policy demands one.
+func (s *Service) mustRecord(ctx context.Context, session uuid.UUID) (bool, error) {
+	if !s.opts.Unrecorded {
+		return true, nil
+	}
+	a, err := s.k.Action(ctx, session) // a session has the id of the act that began it
+	if err != nil {
+		return true, fmt.Errorf("session %s: %w", session, err)
+	}
+	return a.Decision.Obligations.Record, nil
+}
+
 // recorderAlive refuses a session that would not be recorded.
-func (s *Service) recorderAlive(ctx context.Context) error {
+func (s *Service) recorderAlive(ctx context.Context, session uuid.UUID) error {
 	s.mu.Lock()
 	alive := s.alive
 	s.mu.Unlock()
-	if alive == nil && s.opts.Unrecorded {
-		return nil
+	if alive == nil {
+		if must, err := s.mustRecord(ctx, session); err != nil || !must {
+			return err
+		}
 	}
 	err := errors.New("there is none")
 	if alive != nil {
@@ -157,6 +172,25 @@ func (s *Service) present(r observerRow, now time.Time) bool {
 
 // ObserverFor is how long an observer counts without a sign of life.
 func (s *Service) ObserverFor() time.Duration { return s.opts.ObserverFor }
+
+// recorded pauses an active session that a policy wants recorded and no recorder stands
+// behind: one that was begun while there was.
+func (s *Service) recorded(ctx context.Context, have *Session) error {
+	s.mu.Lock()
+	alive := s.alive
+	s.mu.Unlock()
+	if alive != nil || have.State != StateActive { // a recorder pauses by itself what it cannot keep
+		return nil
+	}
+	if must, err := s.mustRecord(ctx, have.ID); err != nil || !must {
+		return err
+	}
+	now := s.k.Now()
+	have.State, have.PausedBy, have.PausedWhy, have.PausedAt, have.GraceAt = StatePaused, ByRecorder, "there is no recorder, and a policy wants one", now, now.Add(s.opts.Grace)
+	return s.k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+		return s.pauseTx(ctx, tx, *have, ByRecorder, have.PausedWhy)
+	})
+}
 
 // watchedTx pauses an active session that somebody has to watch and nobody does.
 func (s *Service) watchedTx(ctx context.Context, tx *governance.Tx, have *Session) error {

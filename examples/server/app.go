@@ -196,7 +196,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	opts := parts()
 	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers,
-		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link}
+		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, BackTested: true}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
 	}
@@ -481,7 +481,7 @@ func (a *app) mount(o openOptions) error {
 	a.health = &health{ready: func(ctx context.Context) error { return a.db.Read().PingContext(ctx) }}
 	mux.HandleFunc("GET /livez", a.health.livez)
 	mux.HandleFunc("GET /readyz", a.health.readyz)
-	mux.Handle("GET /metrics", a.metrics.handler())
+	mux.Handle("GET /metrics", a.metrics.handler(a.cfg.text("metrics_token")))
 	mux.Handle("GET /{$}", http.RedirectHandler("/console", http.StatusSeeOther))
 	a.metrics.gauge("reeve_approvals_pending", "Held actions that wait for people.", func(ctx context.Context) (float64, error) {
 		as, err := a.reeve.Kernel.Approvals(ctx, governance.ApprovalFilter{States: []governance.State{governance.StatePending}, Limit: 200})

@@ -63,12 +63,20 @@ var settings = []setting{
 	{key: "siem_http_secret", doc: "key that signs them, at least 24 bytes", secret: true, check: checkSIEMSecret},
 	{key: "siem_http_token", doc: "bearer token sent with them", secret: true},
 	{key: "impersonation_observer", standard: "on_request", doc: "which impersonations somebody has to watch: on_request, write (and those asked for) or always", check: oneOf("on_request", "write", "always")},
+	{key: "metrics_token", doc: "bearer token that /metrics asks for, at least 16 bytes; empty answers this machine only, and no proxy on it", secret: true, check: checkMetricsToken},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 
 func notEmpty(v string) error {
 	if v == "" {
 		return errors.New("is empty")
+	}
+	return nil
+}
+
+func checkMetricsToken(v string) error {
+	if v != "" && len(v) < 16 {
+		return errors.New("has fewer than 16 bytes")
 	}
 	return nil
 }

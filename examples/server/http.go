@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -157,11 +160,20 @@ func (h *health) readyz(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// loopbackOnly keeps operational numbers on the machine.
-func loopbackOnly(next http.Handler) http.Handler {
+// forwarded are the headers by which a proxy tells for whom it asks.
+var forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server", "X-Real-Ip"}
+
+// metricsFor keeps operational numbers on the machine: they are for loopback peers that
+// ask for themselves, since a proxy on this machine is a loopback peer as well and asks
+// for anybody. With a token only who knows it is answered, from wherever they ask.
+func metricsFor(token string, next http.Handler) http.Handler {
+	if token == "" {
+		return loopbackOnly(next)
+	}
+	want := sha256.Sum256([]byte("Bearer " + token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		have := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if subtle.ConstantTimeCompare(have[:], want[:]) != 1 {
 			http.NotFound(w, r)
 			return
 		}
@@ -169,8 +181,21 @@ func loopbackOnly(next http.Handler) http.Handler {
 	})
 }
 
-func (m *metrics) handler() http.Handler {
-	return loopbackOnly(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		ip := net.ParseIP(host)
+		proxied := slices.ContainsFunc(forwarded, func(h string) bool { return len(r.Header.Values(h)) > 0 })
+		if err != nil || ip == nil || !ip.IsLoopback() || proxied {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (m *metrics) handler(token string) http.Handler {
+	return metricsFor(token, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 }
 
 // listenAndServe serves until ctx ends, then lets running requests finish.

@@ -81,6 +81,9 @@ func (w *wrapped) Unmarshal(contentType string, data []byte, v any) error {
 		if err := checkJSON(data); err != nil {
 			return err
 		}
+		if err := checkCase(data, v); err != nil {
+			return err
+		}
 	}
 	return w.API.Unmarshal(contentType, data, v)
 }

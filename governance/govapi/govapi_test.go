@@ -180,6 +180,7 @@ func TestRefusals(t *testing.T) {
 		"empty tenant":        {"ana", "GET", "/v1/approvals?tenant=", "", 422, "invalid"},
 		"a name in two cases": {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","AMOUNT":"2.00"}`, 400, "malformed"},
 		"a parser's words":    {"ana", "GET", "/v1/approvals/zebra", "", 422, "invalid"},
+		"another case":        {"ana", "POST", "/v1/grants/acme", `{"Amount":"1.00"}`, 422, "invalid"},
 		"a name twice":        {"ana", "POST", "/v1/grants/acme", `{"amount":"1.00","amount":"2.00"}`, 400, "malformed"},
 		"too large":           {"ana", "POST", "/v1/grants/acme", `{"amount":"` + strings.Repeat("1", 2000) + `"}`, 413, "too-large"},
 		"bad amount":          {"ana", "POST", "/v1/grants/acme", `{"amount":"x"}`, 422, "invalid"},
@@ -199,6 +200,30 @@ func TestRefusals(t *testing.T) {
 			require.NotContains(t, raw, "secret")
 			require.NotContains(t, raw, "length", "the words of a library")
 		})
+	}
+}
+
+// TestBody_OtherCase: a name in other letters is refused at its place, which is named as
+// the document names it.
+func TestBody_OtherCase(t *testing.T) {
+	t.Parallel()
+	b := mount(t)
+	for body, at := range map[string]string{
+		`{"Amount":"1.00"}`: "body.amount",
+		`{"policy":{"id":"p","title":"T","actions":["x"],"mode":"enforce","require":{"all_of":[{"group":"g","approvals":1,"Approvals":2}],"decide_within":"1h","execute_within":"1h"}}}`: "",
+		`{"policy":{"id":"p","title":"T","actions":["x"],"mode":"enforce","require":{"all_of":[{"group":"g","APPROVALS":2}],"decide_within":"1h","execute_within":"1h"}}}`:               "body.policy.require.all_of[0].approvals",
+	} {
+		method, path := "POST", "/v1/grants/acme"
+		if strings.Contains(body, "policy") {
+			method, path = "PUT", "/v1/policies/p"
+		}
+		status, _, _, raw := b.call(t, "ana", method, path, body)
+		if at == "" {
+			require.Equal(t, 400, status, "twice, in any case")
+			continue
+		}
+		require.Equal(t, 422, status)
+		require.Contains(t, raw, `"`+at+`"`)
 	}
 }
 

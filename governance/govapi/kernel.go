@@ -30,6 +30,7 @@ func Kernel(api huma.API, k *governance.Kernel) {
 	delegations(a)
 	backTests(a)
 	breakGlass(a)
+	settlements(a)
 	ledgers(a)
 }
 

@@ -133,6 +133,10 @@ func fromHuma(err huma.StatusError) *GovProblem {
 	var model *huma.ErrorModel
 	if errors.As(err, &model) {
 		for _, d := range model.Errors {
+			if at, ok := strings.CutPrefix(d.Message, otherCase); ok {
+				p.Errors = append(p.Errors, GovProblemField{at, "is named in other letters: upper and lower case count"})
+				continue
+			}
 			p.Errors = append(p.Errors, GovProblemField{d.Location, withoutValue(d)})
 		}
 	}

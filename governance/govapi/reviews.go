@@ -158,12 +158,35 @@ func breakGlass(a *API) {
 		})
 }
 
+type govSettle struct {
+	ID string `path:"id" format:"uuid" doc:"Id of the action"`
+	Idempotent
+	Body struct {
+		Done   bool   `json:"done" doc:"The effect is there; false: it certainly is not"`
+		Reason string `json:"reason" minLength:"10" maxLength:"2000" doc:"How you know"`
+	}
+}
+
+func settlements(a *API) {
+	GuardedResult[GovAny](a, "approval:vote", huma.Operation{OperationID: "gov-settle-action", Method: http.MethodPost, Path: "/actions/{id}/settle", Summary: "Say how a remote action ended whose outcome nobody knows", Tags: []string{"Approvals"},
+		Description: "For who found out at the vendor. Who asked for it, whom they represented and who wrote the automation may not."},
+		func(ctx context.Context, caller governance.Identity, in *govSettle) (governance.Outcome, error) {
+			id, err := parseUUID("path.id", in.ID)
+			if err != nil {
+				return governance.Outcome{}, err
+			}
+			return a.k.SettleUnknown(ctx, caller, governance.Settlement{Action: id, Done: in.Body.Done, Reason: in.Body.Reason}, &governance.DoOptions{Key: in.Key})
+		})
+}
+
 // GovBackTest is what a draft would have done to the actions of a period.
 type GovBackTest struct {
 	Hash      string            `json:"hash" doc:"What the policy carries into force as back_test"`
 	Policy    string            `json:"policy"`
 	From      time.Time         `json:"from"`
 	To        time.Time         `json:"to"`
+	Whole     bool              `json:"whole" doc:"No act is older than the period"`
+	Catalogue string            `json:"catalogue" doc:"Digest of the actions that the draft names"`
 	Actions   int               `json:"actions" doc:"That the draft names"`
 	Matched   int               `json:"matched" doc:"And whose condition holds"`
 	Held      int               `json:"held"`
@@ -189,7 +212,7 @@ type GovBackTestItem struct {
 }
 
 func wireBackTest(r governance.BackTestReport) GovBackTest {
-	out := GovBackTest{string(r.Hash), r.Policy, r.From, r.To, r.Actions, r.Matched, r.Held, r.Denied, r.Deadlocks, r.Failed, r.Fresh, r.Truncated, []GovBackTestItem{}}
+	out := GovBackTest{string(r.Hash), r.Policy, r.From, r.To, r.Whole, string(r.Catalogue), r.Actions, r.Matched, r.Held, r.Denied, r.Deadlocks, r.Failed, r.Fresh, r.Truncated, []GovBackTestItem{}}
 	for _, i := range r.Items {
 		out.Items = append(out.Items, GovBackTestItem{i.Action.String(), i.Name, string(i.Tenant), i.At, string(i.Was), i.WasHeld, string(i.Effect), i.Why, i.Deadlock})
 	}
@@ -207,7 +230,7 @@ type govBackTest struct {
 
 func backTests(a *API) {
 	Register(a, "policy:read", huma.Operation{OperationID: "gov-back-test", Method: http.MethodPost, Path: "/policies/{id}/back-tests", Summary: "Replay the actions of a period against a draft", Tags: []string{"Policies"},
-		Description: "Nothing is held, denied or changed by it; the report is kept, so that the policy can carry its hash into force."},
+		Description: "Nothing is held, denied or changed by it; the report is kept, so that the policy can carry its hash into force: for that it covers at least 30 days or all there is, and ended at most 7 days ago. Needs approval:read and ledger:read as well, since the counts tell about values of acts."},
 		func(ctx context.Context, caller governance.Identity, in *govBackTest) (*body[GovBackTest], error) {
 			if in.Body.Policy.ID != in.ID {
 				return nil, governance.Invalid("body.policy.id", "is not the id in the path")

@@ -212,42 +212,52 @@ func (d *DB) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error)
 		return err
 	}
 	inner := context.WithValue(ctx, insideDo{}, true)
+	do := d.doPostgres
 	if d.writer != nil {
-		return d.writer.do(inner, fn)
+		do = d.writer.do
 	}
-	return d.doPostgres(inner, fn)
+	root, err := do(inner, fn)
+	if root == nil || len(root.undo) == 0 {
+		return err
+	}
+	left := root.undone(ctx, err != nil)
+	if err == nil && left != nil { // the commit stands
+		d.opts.Logger.ErrorContext(ctx, "what a savepoint that was rolled back leaves", "error", left)
+		return nil
+	}
+	return errors.Join(err, left)
 }
 
-func (d *DB) doPostgres(ctx context.Context, fn func(context.Context, *Tx) error) error {
+func (d *DB) doPostgres(ctx context.Context, fn func(context.Context, *Tx) error) (*txRoot, error) {
 	for try := 0; ; try++ {
-		err := d.oncePostgres(ctx, fn)
+		root, err := d.oncePostgres(ctx, fn)
 		if err == nil || try == 3 || !errors.Is(err, ErrRetry) || ctx.Err() != nil {
-			return err
+			return root, err
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return root, err
 		case <-time.After(time.Duration(1+try*try*3) * time.Millisecond):
 		}
 	}
 }
 
-func (d *DB) oncePostgres(ctx context.Context, fn func(context.Context, *Tx) error) error {
+func (d *DB) oncePostgres(ctx context.Context, fn func(context.Context, *Tx) error) (*txRoot, error) {
 	sqlConn, err := d.write.DB.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("govdb: connection: %w", err)
+		return nil, fmt.Errorf("govdb: connection: %w", err)
 	}
 	conn := &pgTx{conn: sqlConn}
 	defer conn.end(ctx)
 	tx := &Tx{db: d, conn: conn, root: &txRoot{}}
 	if err := d.call(ctx, tx, fn); err != nil {
-		return Classify(err)
+		return tx.root, Classify(err)
 	}
 	if err := tx.commitPostgres(ctx, conn); err != nil {
-		return Classify(err)
+		return tx.root, Classify(err)
 	}
 	tx.root.committed()
-	return nil
+	return tx.root, nil
 }
 
 // call runs fn with a panic turned into an error and a slow call logged.

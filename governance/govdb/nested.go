@@ -40,7 +40,7 @@ func (c *nestedConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx
 	if err != nil {
 		return nil, err
 	}
-	return &nestedTx{c.tx, name}, nil
+	return &nestedTx{c.tx, name, len(c.tx.root.undo)}, nil
 }
 
 func (c *nestedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -71,10 +71,15 @@ func values(args []driver.NamedValue) []any {
 type nestedTx struct {
 	tx   *Tx
 	name string
+	undo int
 }
 
-func (t *nestedTx) Commit() error   { return t.tx.release(context.Background(), t.name) }
-func (t *nestedTx) Rollback() error { return t.tx.rollbackTo(context.Background(), t.name) }
+func (t *nestedTx) Commit() error { return t.tx.release(context.Background(), t.name) }
+
+func (t *nestedTx) Rollback() error {
+	t.tx.root.undoneFrom(t.undo)
+	return t.tx.rollbackTo(context.Background(), t.name)
+}
 
 type nestedRows struct {
 	rows    *sql.Rows

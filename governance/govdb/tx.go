@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
@@ -24,6 +25,7 @@ type Tx struct {
 type txRoot struct {
 	deferred  []deferred
 	after     []func()
+	undo      []*undo
 	savepoint int
 	recheck   *recheck
 	forgot    bool
@@ -118,6 +120,51 @@ func (t *Tx) AfterCommit(f func()) {
 	}
 }
 
+// undo is what is written down of work that was rolled back.
+type undo struct {
+	run  func(ctx context.Context) error
+	done bool // its savepoint was rolled back: run it whatever becomes of the rest
+}
+
+// OnRollback runs f once what was done until now has been rolled back: with the whole
+// transaction, or with a savepoint around this call, then after the commit. f runs
+// outside of the transaction and may use [DB.Do]; of a transaction that is tried again
+// the last try counts. In an adopted transaction it runs when the host calls
+// [Tx.RolledBack].
+func (t *Tx) OnRollback(f func(ctx context.Context) error) {
+	t.root.undo = append(t.root.undo, &undo{run: f})
+}
+
+// RolledBack runs what was put by for the case that the transaction is rolled back. The
+// host calls it on an adopted transaction, once its own rollback is through: only the
+// host knows. It runs each function once.
+func (t *Tx) RolledBack(ctx context.Context) error { return t.root.undone(ctx, true) }
+
+// undoneFor is how long what is left of a rolled back transaction may take to write.
+const undoneFor = 10 * time.Second
+
+func (r *txRoot) undone(ctx context.Context, all bool) error {
+	todo := r.undo
+	r.undo = nil
+	var errs []error
+	for _, u := range todo {
+		if all || u.done {
+			// Who hangs up does not undo that they tried.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoneFor)
+			errs = append(errs, u.run(ctx))
+			cancel()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// undoneFrom marks what was put by since a savepoint that was rolled back.
+func (r *txRoot) undoneFrom(n int) {
+	for _, u := range r.undo[n:] {
+		u.done = true
+	}
+}
+
 // commitPostgres writes what was put off and commits, in one round trip: the
 // recheck is the last statement before COMMIT.
 func (t *Tx) commitPostgres(ctx context.Context, conn *pgTx) error {
@@ -193,9 +240,10 @@ func (t *Tx) Savepoint(ctx context.Context, fn func(ctx context.Context, tx *Tx)
 	if err != nil {
 		return err
 	}
-	kept, after := len(t.root.deferred), len(t.root.after)
+	kept, after, undo := len(t.root.deferred), len(t.root.after), len(t.root.undo)
 	if err := t.db.call(ctx, t, fn); err != nil {
 		t.root.deferred, t.root.after = t.root.deferred[:kept], t.root.after[:after]
+		t.root.undoneFrom(undo)
 		if back := t.rollbackTo(ctx, name); back != nil {
 			return errors.Join(err, back)
 		}

@@ -29,12 +29,12 @@ type job struct {
 	root *txRoot
 }
 
-func (w *writer) do(ctx context.Context, fn func(context.Context, *Tx) error) error {
+func (w *writer) do(ctx context.Context, fn func(context.Context, *Tx) error) (*txRoot, error) {
 	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	w.queue = append(w.queue, j)
 	if !w.running {
@@ -47,11 +47,11 @@ func (w *writer) do(ctx context.Context, fn func(context.Context, *Tx) error) er
 	case <-j.done:
 	case <-ctx.Done():
 		if w.withdraw(j) {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 		<-j.done // already begun: its outcome must be told as it was
 	}
-	return j.err
+	return j.root, j.err
 }
 
 // withdraw takes a job back that no batch has begun.

@@ -74,14 +74,31 @@ type breakGlass struct {
 	ReviewWithin duration `json:"review_within"`
 }
 
-// unfilled says what the voters leave open of the requirement.
-func (r requirement) unfilled(voters map[string][]string) string {
-	if len(r.AnyOf) == 0 {
-		return unfilled(r.AllOf, voters)
+// maxChoices is how many ways to take one alternative of each requirement are tried;
+// what would need more is never held.
+const maxChoices = 256
+
+// unmet says what the voters leave open of all that holds one act, or is empty. A person
+// fills one place over all requirements together.
+func unmet(rs []requirement, voters map[string][]string) string {
+	ways := 1
+	for _, r := range rs {
+		if ways *= max(len(r.AnyOf), 1); ways > maxChoices {
+			return "its requirements have too many alternatives together"
+		}
 	}
 	gap := ""
-	for _, q := range r.AnyOf {
-		if gap = unfilled([]quorum{q}, voters); gap == "" {
+	for way := range ways {
+		var qs []quorum
+		for _, r := range rs {
+			if n := len(r.AnyOf); n > 0 {
+				qs = append(qs, r.AnyOf[way%n])
+				way /= n
+			} else {
+				qs = append(qs, r.AllOf...)
+			}
+		}
+		if gap = unfilled(qs, voters); gap == "" {
 			return ""
 		}
 	}
@@ -414,10 +431,8 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 		c.bad(c.held.place, "record %s says of no approval that could be checked", c.held.ID)
 	}
 	c.against(c.no)
-	for _, r := range c.require {
-		if gap := r.unfilled(approvers); gap != "" {
-			c.bad(c.done.place, "record %s executes without its quorum: %s", c.done.ID, gap)
-		}
+	if gap := unmet(c.require, approvers); gap != "" {
+		c.bad(c.done.place, "record %s executes without its quorum: %s", c.done.ID, gap)
 	}
 }
 

@@ -79,3 +79,14 @@ func Unfilled(groups []string, approvals []int, voters map[string][]string) stri
 	}
 	return unfilled(qs, voters)
 }
+
+// Unmet is the matching of two requirements that hold one act.
+func Unmet(all, any map[string]int, voters map[string][]string) string {
+	list := func(m map[string]int) (qs []quorum) {
+		for g, n := range m {
+			qs = append(qs, quorum{Group: g, Approvals: n})
+		}
+		return qs
+	}
+	return unmet([]requirement{{AllOf: list(all)}, {AnyOf: list(any)}}, voters)
+}

@@ -387,6 +387,18 @@ func TestVerify_AnotherKey(t *testing.T) {
 	require.ErrorContains(t, err, "at most")
 }
 
+// TestUnmet: a person fills one place over everything that holds an act, whichever
+// alternative is taken.
+func TestUnmet(t *testing.T) {
+	t.Parallel()
+	all, either := map[string]int{"finance": 1}, map[string]int{"finance": 1, "security": 2}
+	both := []string{"finance", "security"}
+	require.NotEmpty(t, pack.Unmet(all, either, map[string][]string{"a": {"finance"}}), "a stands for one of the two")
+	require.Empty(t, pack.Unmet(all, either, map[string][]string{"a": {"finance"}, "b": {"finance"}}))
+	require.NotEmpty(t, pack.Unmet(all, either, map[string][]string{"a": both, "b": {"security"}}), "a is needed twice")
+	require.Empty(t, pack.Unmet(all, either, map[string][]string{"a": both, "b": {"security"}, "c": both}))
+}
+
 // TestUnfilled: a person fills one place, whatever groups they are in.
 func TestUnfilled(t *testing.T) {
 	t.Parallel()

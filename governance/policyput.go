@@ -51,6 +51,9 @@ func (k *Kernel) PutPolicy(ctx context.Context, id Identity, p Policy, opts *DoO
 	if err := p.Validate(); err != nil {
 		return Outcome{}, err
 	}
+	if err := k.signable(p); err != nil {
+		return Outcome{}, err
+	}
 	if _, err := k.compile(PolicyVersion{Policy: p}); err != nil {
 		return Outcome{}, err
 	}

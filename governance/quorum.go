@@ -136,6 +136,9 @@ func (k *Kernel) electorate(ctx context.Context, r Require, except ...PersonID) 
 			voters[m.ID] = append(voters[m.ID], q.mark())
 		}
 	}
+	if r.Signed {
+		return voters, k.signers(ctx, voters)
+	}
 	return voters, nil
 }
 
@@ -150,7 +153,11 @@ func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error
 		return err
 	}
 	if gap := p.Require.lacks(voters); len(gap) > 0 {
-		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
+		uncounted := "the editor does not count"
+		if p.Require.Signed {
+			uncounted = "neither the editor nor anybody without a security key counts"
+		}
+		return Invalid("require", "cannot be reached: %d more needed in %s (%s)", gap[0].Approvals, gap[0].Group, uncounted)
 	}
 	return nil
 }

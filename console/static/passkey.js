@@ -4,7 +4,8 @@
 //   <form data-passkey="get" data-options="/console/passkeys/vote-options"> signs a vote
 //
 // The form has an input named "assertion" for the answer and a [data-passkey-say] for
-// what went wrong. Buttons that need the key wait, disabled, for this module.
+// what went wrong. Buttons that need the key wait, disabled, for this module, which takes
+// [data-without-script] away.
 
 const bytes = (s) => Uint8Array.from(atob(s.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
 const text = (b) => btoa(String.fromCharCode(...new Uint8Array(b))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
@@ -12,6 +13,7 @@ const many = (list) => (list ?? []).map((c) => ({ ...c, id: bytes(c.id) }));
 
 function awake(root) {
   root.querySelectorAll("form[data-passkey] button[data-needs-key]").forEach((b) => (b.disabled = false));
+  root.querySelectorAll("form[data-passkey] [data-without-script]").forEach((p) => (p.hidden = true));
 }
 
 function say(form, what) {
@@ -20,9 +22,7 @@ function say(form, what) {
   at.hidden = !what;
 }
 
-async function ask(form, submitter) {
-  const data = new URLSearchParams(new FormData(form, submitter));
-  data.delete("assertion");
+async function ask(form, data) {
   const res = await fetch(form.dataset.options, { method: "POST", body: data });
   const answer = await res.json().catch(() => ({ error: "The server did not answer. Try again." }));
   if (!res.ok) throw new Error(answer.error);
@@ -51,9 +51,11 @@ document.addEventListener("submit", async (e) => {
   if (!form.dataset.passkey || !button?.hasAttribute("data-needs-key") || form.dataset.answered) return;
   e.preventDefault();
   say(form, "");
+  const data = new URLSearchParams(new FormData(form, button)); // before the button is disabled and left out
+  data.delete("assertion");
   button.disabled = true;
   try {
-    form.elements.assertion.value = await ask(form, button);
+    form.elements.assertion.value = await ask(form, data);
     form.dataset.answered = "yes";
   } catch (err) {
     say(form, err.name === "NotAllowedError" ? "The security key was not used. Try again." : err.name === "InvalidStateError" ? "This security key is registered already." : err.message);

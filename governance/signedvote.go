@@ -95,7 +95,7 @@ func (k *Kernel) CanSign(ctx context.Context, p PersonID) (bool, error) {
 }
 
 const (
-	whyNoVerifier = "the policy wants signed votes, and this server checks none"
+	whyNoVerifier = "the policy wants your vote signed, and this server checks no signatures"
 	whyNoKey      = "the policy wants your vote signed, and you have no security key registered"
 	whyUnsigned   = "the policy wants your vote signed by your security key"
 )

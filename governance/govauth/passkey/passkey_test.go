@@ -147,7 +147,9 @@ func TestVote_Signed(t *testing.T) {
 				hash, err := sig.Hash()
 				require.NoError(t, err)
 
-				var vote struct{ Signature struct{ Key, Credential, Assertion, PublicKey string } }
+				var vote struct {
+					Signature struct{ Key, Credential, Assertion, PublicKey string }
+				}
 				raw := strings.ReplaceAll(string(r.records(t, "approval.vote")[0].Data), "public_key", "PublicKey")
 				require.NoError(t, json.Unmarshal([]byte(raw), &vote))
 				require.Equal(t, string(hash), vote.Signature.Assertion, "the record of the vote commits to what was signed")
@@ -472,4 +474,36 @@ func TestSiteOf(t *testing.T) {
 	} {
 		require.Equal(t, want, passkey.SiteOf(in), in)
 	}
+}
+
+// A server that was started without a verifier, on a database whose policy wants
+// signatures, lets nothing through.
+func TestVote_WithoutAVerifier(t *testing.T) {
+	t.Parallel()
+	each(t, policy(1, true), func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		soft, _ := r.enrol(t, "fay", softkey.ES256)
+		signed, open := r.ask(t, "signed"), r.ask(t, "open")
+		signed, err := r.cast(t, "fay", signed, governance.Approve, soft.Get(t, r.begin(t, "fay", signed, governance.Approve)))
+		require.NoError(t, err)
+		require.Equal(t, governance.StateApproved, signed.State)
+		answer := soft.Get(t, r.begin(t, "fay", open, governance.Approve))
+
+		skey, _, err := ledger.GenerateKey("reeve.test")
+		require.NoError(t, err)
+		bare, err := governance.New(r.DB, &governance.Options{Authorizer: r.People, Directory: r.People, LedgerKey: skey})
+		require.NoError(t, err)
+		require.NoError(t, bare.Register(r.act))
+		yes, why := bare.CanApprove(ctx, r.As("fay"), open)
+		require.False(t, yes)
+		require.Contains(t, why, "this server checks no signatures")
+		for _, a := range []json.RawMessage{nil, answer} {
+			_, err = bare.Decide(ctx, r.As("fay"), open.ID, governance.Vote{Decision: governance.Approve, Digest: open.Digest, Assertion: a})
+			var denied *governance.DeniedError
+			require.ErrorAs(t, err, &denied)
+			require.Contains(t, denied.Reason, "checks no")
+		}
+		_, err = bare.Execute(ctx, r.As("fay"), signed.ID)
+		require.ErrorContains(t, err, "signature does not hold any more")
+	})
 }

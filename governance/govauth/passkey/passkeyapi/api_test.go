@@ -45,7 +45,9 @@ func TestRegister(t *testing.T) {
 	e.People.Allow("finance", "approval:vote", "approval:read")
 	e.People.Allow("auditor", "user:read", "approval:read")
 	act := governance.Define("note.write", governance.Spec[note]{Permission: "note:write", Tenant: func(note) governance.TenantID { return "" }, Resource: func(note) governance.Ref { return governance.Ref{Kind: "note", ID: "1"} }},
-		func(context.Context, *governance.Tx, note) (governance.Result, error) { return governance.Result{}, nil })
+		func(context.Context, *governance.Tx, note) (governance.Result, error) {
+			return governance.Result{}, nil
+		})
 	require.NoError(t, e.Kernel.Register(act))
 	day := governance.Duration{Duration: 24 * time.Hour}
 	require.NoError(t, e.Kernel.InstallPolicies(t.Context(), governance.Policy{ID: "notes", Title: "Notes", Actions: []string{"note.write"}, Mode: governance.Enforce,

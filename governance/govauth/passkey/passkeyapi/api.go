@@ -21,8 +21,8 @@ import (
 
 type body[T any] struct{ Body T }
 
-// PasskeyKey is a registered security key.
-type PasskeyKey struct {
+// AuthPasskeyKey is a registered security key.
+type AuthPasskeyKey struct {
 	ID          string     `json:"id"`
 	Person      string     `json:"person"`
 	Name        string     `json:"name"`
@@ -41,27 +41,27 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-func wire(k passkey.Key) PasskeyKey {
-	return PasskeyKey{k.ID.String(), string(k.Person), k.Name, k.Site, k.Synced, k.CreatedAt, optional(k.UsedAt), optional(k.RevokedAt), k.Compromised}
+func wire(k passkey.Key) AuthPasskeyKey {
+	return AuthPasskeyKey{k.ID.String(), string(k.Person), k.Name, k.Site, k.Synced, k.CreatedAt, optional(k.UsedAt), optional(k.RevokedAt), k.Compromised}
 }
 
-// PasskeyOptions is what the browser asks the authenticator.
-type PasskeyOptions struct {
+// AuthPasskeyOptions is what the browser asks the authenticator.
+type AuthPasskeyOptions struct {
 	PublicKey json.RawMessage `json:"public_key" doc:"Argument publicKey of navigator.credentials.create or get, as JSON; good for five minutes and one answer"`
 }
 
-type passkeyFinish struct {
+type authPasskeyFinish struct {
 	Body struct {
 		Name       string          `json:"name" minLength:"1" maxLength:"100"`
 		Credential json.RawMessage `json:"credential" doc:"What navigator.credentials.create gave, as its toJSON() writes it"`
 	}
 }
 
-type passkeyList struct {
+type authPasskeyList struct {
 	Person string `query:"person" maxLength:"64" doc:"With user:read; absent: one's own"`
 }
 
-type passkeyRevoke struct {
+type authPasskeyRevoke struct {
 	ID   string `path:"id" format:"uuid" maxLength:"36"`
 	Body struct {
 		Reason  string `json:"reason" minLength:"1" maxLength:"500"`
@@ -69,7 +69,7 @@ type passkeyRevoke struct {
 	}
 }
 
-type passkeyVote struct {
+type authPasskeyVote struct {
 	ID   string `path:"id" format:"uuid" maxLength:"36"`
 	Body struct {
 		Decision string `json:"decision" enum:"approve,deny"`
@@ -85,19 +85,19 @@ func parse(id string) (uuid.UUID, error) {
 	return out, nil
 }
 
-func options(raw json.RawMessage, err error) (*body[PasskeyOptions], error) {
+func options(raw json.RawMessage, err error) (*body[AuthPasskeyOptions], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &body[PasskeyOptions]{PasskeyOptions{raw}}, nil
+	return &body[AuthPasskeyOptions]{AuthPasskeyOptions{raw}}, nil
 }
 
 // Register adds the operations to a host's API.
 func Register(api huma.API, svc *passkey.Service) {
 	a := govapi.New(api, svc.Kernel())
 	tags := []string{"Security keys"}
-	govapi.Register(a, "", huma.Operation{OperationID: "passkey-list", Method: http.MethodGet, Path: "/passkeys", Summary: "List one's security keys, newest first", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *passkeyList) (*body[govapi.List[PasskeyKey]], error) {
+	govapi.Register(a, "", huma.Operation{OperationID: "auth-passkey-list", Method: http.MethodGet, Path: "/passkeys", Summary: "List one's security keys, newest first", Tags: tags},
+		func(ctx context.Context, id governance.Identity, in *authPasskeyList) (*body[govapi.List[AuthPasskeyKey]], error) {
 			person := governance.PersonID(in.Person)
 			if person == "" {
 				person = id.Actor.Person
@@ -111,37 +111,37 @@ func Register(api huma.API, svc *passkey.Service) {
 			if err != nil {
 				return nil, err
 			}
-			items := make([]PasskeyKey, len(keys))
+			items := make([]AuthPasskeyKey, len(keys))
 			for i, k := range keys {
 				items[i] = wire(k)
 			}
-			return &body[govapi.List[PasskeyKey]]{govapi.NewList(items, "")}, nil
+			return &body[govapi.List[AuthPasskeyKey]]{govapi.NewList(items, "")}, nil
 		})
-	govapi.Register(a, "", huma.Operation{OperationID: "passkey-begin", Method: http.MethodPost, Path: "/passkeys/challenges", Summary: "Begin to register a security key of one's own",
+	govapi.Register(a, "", huma.Operation{OperationID: "auth-passkey-begin", Method: http.MethodPost, Path: "/passkeys/challenges", Summary: "Begin to register a security key of one's own",
 		Description: "By a person who signed in within the last five minutes.", Tags: tags},
-		func(ctx context.Context, id governance.Identity, _ *struct{}) (*body[PasskeyOptions], error) {
+		func(ctx context.Context, id governance.Identity, _ *struct{}) (*body[AuthPasskeyOptions], error) {
 			return options(svc.BeginEnrol(ctx, id))
 		})
-	govapi.Register(a, "", huma.Operation{OperationID: "passkey-register", Method: http.MethodPost, Path: "/passkeys", Summary: "Register the key that the authenticator made", Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *passkeyFinish) (*body[PasskeyKey], error) {
+	govapi.Register(a, "", huma.Operation{OperationID: "auth-passkey-register", Method: http.MethodPost, Path: "/passkeys", Summary: "Register the key that the authenticator made", Tags: tags},
+		func(ctx context.Context, id governance.Identity, in *authPasskeyFinish) (*body[AuthPasskeyKey], error) {
 			k, err := svc.FinishEnrol(ctx, id, in.Body.Name, in.Body.Credential)
 			if err != nil {
 				return nil, err
 			}
-			return &body[PasskeyKey]{wire(k)}, nil
+			return &body[AuthPasskeyKey]{wire(k)}, nil
 		})
-	govapi.Register(a, "", huma.Operation{OperationID: "passkey-revoke", Method: http.MethodPost, Path: "/passkeys/{id}/revoke", Summary: "End a security key at once",
+	govapi.Register(a, "", huma.Operation{OperationID: "auth-passkey-revoke", Method: http.MethodPost, Path: "/passkeys/{id}/revoke", Summary: "End a security key at once",
 		Description: "One's own, or with key:write anybody's. Its votes that were not carried out yet stop counting, unless it was retired.", DefaultStatus: http.StatusNoContent, Tags: tags},
-		func(ctx context.Context, id governance.Identity, in *passkeyRevoke) (*struct{}, error) {
+		func(ctx context.Context, id governance.Identity, in *authPasskeyRevoke) (*struct{}, error) {
 			key, err := parse(in.ID)
 			if err != nil {
 				return nil, err
 			}
 			return nil, svc.Revoke(ctx, id, passkey.Revoke{Key: key, Reason: in.Body.Reason, Retired: in.Body.Retired})
 		})
-	govapi.Register(a, "approval:vote", huma.Operation{OperationID: "passkey-begin-vote", Method: http.MethodPost, Path: "/approvals/{id}/challenges", Summary: "Get the challenge of one vote",
+	govapi.Register(a, "approval:vote", huma.Operation{OperationID: "auth-passkey-begin-vote", Method: http.MethodPost, Path: "/approvals/{id}/challenges", Summary: "Get the challenge of one vote",
 		Description: "The authenticator's answer goes into the vote as assertion. It is bound to the approval, its payload, the decision and the voter.", Tags: []string{"Approvals"}},
-		func(ctx context.Context, id governance.Identity, in *passkeyVote) (*body[PasskeyOptions], error) {
+		func(ctx context.Context, id governance.Identity, in *authPasskeyVote) (*body[AuthPasskeyOptions], error) {
 			approval, err := parse(in.ID)
 			if err != nil {
 				return nil, err

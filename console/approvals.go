@@ -248,6 +248,8 @@ type approvalPage struct {
 	Missing   []governance.Quorum
 	CanVote   bool
 	WhyNot    string
+	Signed    bool   // a vote for it is signed
+	WhyNoYes  string // why they cannot vote for it, though they may against
 	Comment   Field
 	Execute   *Button
 	CanCancel bool
@@ -271,6 +273,7 @@ type voteView struct {
 	Groups  []governance.GroupID
 	Approve bool
 	Comment string
+	Signed  bool
 	At      time.Time
 }
 
@@ -285,6 +288,9 @@ func approvalDetail(c *Ctx) (View, error) {
 	}
 	page := newApprovalPage(c, a)
 	page.CanVote, page.WhyNot = c.Kernel().CanVote(c.Context(), c.Identity, a)
+	if page.CanVote {
+		_, page.WhyNoYes = c.Kernel().CanApprove(c.Context(), c.Identity, a)
+	}
 	own := c.Identity.Actor.ID == a.Requester.ID || c.Identity.Actor.Person != "" && c.Identity.Actor.Person == a.Requester.Person
 	may := own || c.Can("approval:vote")
 	if own && c.Identity.Actor.Kind == governance.ActorUser {
@@ -319,7 +325,7 @@ func approvalView(title string, page approvalPage) View {
 }
 
 func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
-	p := approvalPage{A: a, Missing: a.Missing, Ledger: c.Can("ledger:read"),
+	p := approvalPage{A: a, Signed: a.Signed(), Missing: a.Missing, Ledger: c.Can("ledger:read"),
 		Comment: c.Field(Field{Name: "comment", Label: "Comment", Kind: "textarea", Hint: "Stands in the ledger beside your vote.", MaxLen: 2000}),
 		Reason:  c.Field(Field{Name: "reason", Label: "Why it is withdrawn", MaxLen: 500, Required: true}),
 	}
@@ -369,7 +375,7 @@ func newApprovalPage(c *Ctx, a governance.Approval) approvalPage {
 		p.Limits = append(p.Limits, g)
 	}
 	for _, v := range a.Votes {
-		p.Votes = append(p.Votes, voteView{actorName(v.Actor), v.Groups, v.Decision == governance.Approve, v.Comment, v.At})
+		p.Votes = append(p.Votes, voteView{actorName(v.Actor), v.Groups, v.Decision == governance.Approve, v.Comment, v.Signature != nil, v.At})
 	}
 	p.Timeline = approvalTimeline(a)
 	if len(a.Result) > 0 && string(a.Result) != "null" {
@@ -437,7 +443,8 @@ func approvalVote(c *Ctx) (Done, error) {
 	if err != nil {
 		return Done{}, err
 	}
-	a, err := c.Kernel().Decide(c.Context(), c.Identity, id, governance.Vote{Decision: governance.VoteDecision(c.Form("decision")), Digest: governance.Digest(c.Form("digest")), Comment: c.Form("comment")})
+	a, err := c.Kernel().Decide(c.Context(), c.Identity, id, governance.Vote{Decision: governance.VoteDecision(c.Form("decision")), Digest: governance.Digest(c.Form("digest")), Comment: c.Form("comment"),
+		Assertion: json.RawMessage(c.Form("assertion"))})
 	if err != nil {
 		return Done{}, err
 	}
@@ -545,6 +552,7 @@ func approvalStories() []Story {
 		pre := approvalPage{}
 		change(&b, &pre)
 		p := newApprovalPage(c, b)
+		p.WhyNoYes = pre.WhyNoYes
 		p.CanVote, p.WhyNot, p.Execute, p.CanCancel = pre.CanVote, pre.WhyNot, pre.Execute, pre.CanCancel
 		return approvalView("Tenant credit: €700.00 for Acme GmbH", p)
 	}
@@ -567,6 +575,14 @@ func approvalStories() []Story {
 		{Name: "approvals, rows", View: list([]approvalRow{{Approval: a, Title: "Tenant credit: €700.00", Tenant: "Acme GmbH", Asked: "Sam Ortiz", Why: "credit-daily", Votes: "1 of 2", Mine: true, Overdue: true},
 			{Approval: done, Title: "Tenant plan downgrade", Tenant: strings.Repeat("Long name ", 8), Asked: "Kim", Why: "downgrade", Votes: "2 of 2"}}, Empty{})},
 		{Name: "approval, may vote", View: page(func(_ *governance.Approval, p *approvalPage) { p.CanVote, p.CanCancel = true, true })},
+		{Name: "approval, to be signed", View: page(func(b *governance.Approval, p *approvalPage) {
+			b.Decision.Require = []governance.Require{{Signed: true}}
+			p.CanVote = true
+		})},
+		{Name: "approval, to be signed, without a key", View: page(func(b *governance.Approval, p *approvalPage) {
+			b.Decision.Require = []governance.Require{{Signed: true}}
+			p.CanVote, p.WhyNoYes = true, "the policy wants your vote signed, and you have no security key registered"
+		})},
 		{Name: "approval of a purge", View: approvalView("Retention purge: 9,379 rows", newApprovalPage(c, purge))},
 		{Name: "approval, may not vote, long text", View: long},
 		{Name: "approval, form came back", View: bad, Errors: []FieldError{{"comment", "has more than 2000 bytes"}}},

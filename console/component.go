@@ -39,7 +39,7 @@ func statusPill(word string) pill {
 		p.Tone, p.Icon = ToneWarn, "clock"
 	case "executing", "running", "in_progress", "open", "info", "observed", "new", "live":
 		p.Tone, p.Icon = ToneInfo, "play"
-	case "denied", "deny", "failed", "critical", "firing", "suspended", "dead", "error", "unknown", "overdue", "revoked", "blocked", "restricted", "quarantined", "conflict":
+	case "denied", "deny", "failed", "critical", "firing", "suspended", "dead", "error", "unknown", "overdue", "revoked", "compromised", "blocked", "restricted", "quarantined", "conflict":
 		p.Tone, p.Icon = ToneDanger, "cross"
 	case "closed", "cancelled", "expired", "lapsed", "superseded", "ended", "disabled", "inactive", "rolled_back", "skipped", "exempt", "archived":
 		p.Icon = "minus"

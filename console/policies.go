@@ -113,6 +113,9 @@ func requireSays(r governance.Require, always bool) []string {
 	if r.Deny > 1 {
 		out = append(out, fmt.Sprintf("%d votes against it end it.", r.Deny))
 	}
+	if r.Signed {
+		out = append(out, "Each vote for it is signed by the voter's security key.")
+	}
 	if e := r.Escalate; e != nil {
 		out = append(out, "After "+FormatDuration(e.After.Duration)+" "+string(e.To)+" may decide as well.")
 	}

@@ -1,6 +1,7 @@
 package governance
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"database/sql"
@@ -54,6 +55,9 @@ type Vote struct {
 	Decision VoteDecision `json:"decision"`
 	Digest   Digest       `json:"digest"`
 	Comment  string       `json:"comment"`
+	// Assertion is the authenticator's answer, as the browser gives it, where votes are
+	// signed; see [VoteVerifier].
+	Assertion json.RawMessage `json:"-"`
 }
 
 // CastVote is a stored vote.
@@ -63,6 +67,8 @@ type CastVote struct {
 	Actor  Actor     `json:"actor"`
 	Groups []GroupID `json:"groups"` // at the time of the vote
 	At     time.Time `json:"at"`
+
+	Signature *VoteSignature `json:"signature,omitempty"` // nil: not signed
 }
 
 // Approval is a held action with its votes.
@@ -172,11 +178,16 @@ func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approva
 	a.excluded = slices.Concat(a.identity.persons(), a.Decision.Editors, a.Decision.Exclude)
 	voters := map[PersonID][]GroupID{}
 	for _, v := range votes {
-		cv := CastVote{Vote: Vote{VoteDecision(v.Decision), Digest(v.Digest), v.Comment}, Person: PersonID(v.Person), At: v.CreatedAt.Time()}
+		cv := CastVote{Vote: Vote{Decision: VoteDecision(v.Decision), Digest: Digest(v.Digest), Comment: v.Comment}, Person: PersonID(v.Person), At: v.CreatedAt.Time()}
 		if err := errors.Join(json.Unmarshal([]byte(v.Actor), &cv.Actor), json.Unmarshal([]byte(v.Groups), &cv.Groups)); err != nil {
 			return a, fmt.Errorf("votes of %s: %w", r.ID, err)
 		}
-		if cv.Decision == Approve {
+		if v.Signature != "" {
+			if err := json.Unmarshal([]byte(v.Signature), &cv.Signature); err != nil {
+				return a, fmt.Errorf("votes of %s: %w", r.ID, err)
+			}
+		}
+		if cv.Decision == Approve && (cv.Signature != nil || !a.Signed()) {
 			voters[cv.Person] = cv.Groups
 		}
 		a.Votes = append(a.Votes, cv)
@@ -338,7 +349,7 @@ func (k *Kernel) decideOnce(ctx context.Context, id Identity, approval uuid.UUID
 	if err != nil {
 		return a, fmt.Errorf("resolve the voter: %w", err)
 	}
-	if why := a.WhyNot(id, voter); why != "" {
+	if why := cmp.Or(a.WhyNot(id, voter), k.unsigned(a, v)); why != "" {
 		return a, k.refuseVote(ctx, id, a, why)
 	}
 	// Membership is asked again for everybody who voted before: leaving a group takes
@@ -356,6 +367,10 @@ func (k *Kernel) decideOnce(ctx context.Context, id Identity, approval uuid.UUID
 		state = StatePending
 		return k.voteTx(ctx, tx, id, a, v, voter, complete, &state)
 	})
+	var bad *SignatureError
+	if errors.As(err, &bad) {
+		return a, k.refuseSignature(ctx, id, a, bad)
+	}
 	if err != nil {
 		return a, err
 	}
@@ -397,7 +412,11 @@ func (k *Kernel) standing(ctx context.Context, a Approval) (map[PersonID][]Group
 		if err != nil {
 			return nil, fmt.Errorf("resolve voter %s: %w", cv.Person, err)
 		}
-		if p.Active && !p.barred && !slices.Contains(a.excluded, p.ID) {
+		holds, err := k.holds(ctx, a, cv)
+		if err != nil {
+			return nil, err
+		}
+		if holds && p.Active && !p.barred && !slices.Contains(a.excluded, p.ID) {
 			out[cv.Person] = p.Groups
 		}
 	}
@@ -456,8 +475,12 @@ func (k *Kernel) voteTx(ctx context.Context, tx *Tx, id Identity, a Approval, v 
 	if err := k.moveTx(ctx, tx, a, StatePending, next, set); err != nil {
 		return err
 	}
+	signature, signed, err := k.signTx(ctx, tx, id, a, v)
+	if err != nil {
+		return err
+	}
 	row := &voteRow{Approval: a.ID, Person: string(id.Actor.Person), Actor: string(actor), Decision: string(v.Decision), Digest: string(v.Digest),
-		Comment: v.Comment, Groups: string(groups), CreatedAt: atMicros(now)}
+		Comment: v.Comment, Groups: string(groups), CreatedAt: atMicros(now), Signature: signature}
 	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 		if IsUnique(err) {
 			return fmt.Errorf("approval %s: %s has voted: %w", a.ID, id.Actor.Person, ErrConflict)
@@ -476,7 +499,11 @@ func (k *Kernel) voteTx(ctx context.Context, tx *Tx, id Identity, a Approval, v 
 			return err
 		}
 	}
-	return k.recordApprovalTx(ctx, tx, id, a, "approval.vote", typ, next, map[string]any{"decision": v.Decision, "comment": v.Comment, "groups": voter.Groups})
+	data := map[string]any{"decision": v.Decision, "comment": v.Comment, "groups": voter.Groups}
+	if signed != nil {
+		data["signature"] = signed
+	}
+	return k.recordApprovalTx(ctx, tx, id, a, "approval.vote", typ, next, data)
 }
 
 func (k *Kernel) recordApprovalTx(ctx context.Context, tx *Tx, id Identity, a Approval, action, event string, state State, data map[string]any) error {

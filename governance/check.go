@@ -37,7 +37,7 @@ const problemsMax = 20
 // The rules: an action is executed if and only if one record says it was done, held
 // if and only if one says so, refused likewise; a local action is never seen
 // executing; an approved action has its quorum of distinct persons among its votes,
-// and none of them is excluded; each vote has its record; a reservation is pending,
+// none of them excluded, and each signed where that is required; each vote has its record; a reservation is pending,
 // posted or voided as its action is; places of events and records have no gaps.
 func Check(ctx context.Context, db *govdb.DB) ([]Problem, error) {
 	isolation := sql.LevelDefault
@@ -232,7 +232,9 @@ func unapproved(r actionRow, votes []voteRow) string {
 		case slices.Contains(excluded, PersonID(v.Person)):
 			return v.Person + " may not decide on it and did"
 		}
-		voters[PersonID(v.Person)] = groups
+		if v.Signature != "" || !signed(require) {
+			voters[PersonID(v.Person)] = groups
+		}
 	}
 	if against >= rejections(require) {
 		return fmt.Sprintf("%d voted against it", against)

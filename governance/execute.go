@@ -94,6 +94,9 @@ func (k *Kernel) noLonger(ctx context.Context, d *definition, a *Approval) (stri
 		return "", err
 	}
 	if !a.complete(voters) {
+		if a.Signed() {
+			return "somebody who approved it has left the group, or their signature does not hold any more", nil
+		}
 		return "somebody who approved it has left the group", nil
 	}
 	return "", nil

@@ -26,9 +26,10 @@ import (
 type Options struct {
 	Authorizer Authorizer
 	Directory  Directory
-	LedgerKey  string // note signer key that signs checkpoints; see ledger.GenerateKey
-	Rules      Rules  // needed for policies with a condition
-	Rates      Rates  // needed for limits that convert money
+	LedgerKey  string       // note signer key that signs checkpoints; see ledger.GenerateKey
+	Rules      Rules        // needed for policies with a condition
+	Rates      Rates        // needed for limits that convert money
+	Votes      VoteVerifier // needed for policies that want votes signed
 	Notifiers  []Notifier
 	Logger     *slog.Logger // default: discard
 	Hooks      Hooks

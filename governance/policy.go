@@ -3,6 +3,7 @@ package governance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -140,7 +141,7 @@ func versions(rows []policyRow) ([]PolicyVersion, error) {
 
 // putPolicyTx stores the next version and makes it the active one.
 func (k *Kernel) putPolicyTx(ctx context.Context, tx *Tx, p Policy, editor PersonID) (PolicyVersion, error) {
-	if err := p.Validate(); err != nil {
+	if err := errors.Join(p.Validate(), k.signable(p)); err != nil {
 		return PolicyVersion{}, err
 	}
 	body, err := Canonical(p)

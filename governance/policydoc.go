@@ -101,6 +101,7 @@ type Require struct {
 	ExecuteWithin Duration `json:"execute_within"`
 	Manual        bool     `json:"manual,omitempty"`       // wait for Execute after the last vote
 	PersonalKey   bool     `json:"personal_key,omitempty"` // a vote by a personal API key counts
+	Signed        bool     `json:"signed,omitempty"`       // a vote for it counts only with the signature of the voter's security key
 	// Deny is how many people must vote against it to end it; default one. Over several
 	// policies the smallest counts.
 	Deny       int         `json:"deny,omitempty"`

@@ -52,6 +52,9 @@ func putPolicy(k *Kernel) *Action[Policy] {
 // fitPolicy checks what the tables alone do not say: that the document compiles, that
 // its back-test is what is asked for, and that people can fill its quorums.
 func (k *Kernel) fitPolicy(ctx context.Context, editor PersonID, p Policy, asked time.Time) error {
+	if err := k.signable(p); err != nil {
+		return err
+	}
 	if _, err := k.compile(PolicyVersion{Policy: p}); err != nil {
 		return err
 	}

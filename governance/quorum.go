@@ -192,5 +192,8 @@ func (k *Kernel) electorate(ctx context.Context, rs []Require, except ...PersonI
 			}
 		}
 	}
+	if signed(rs) {
+		return voters, k.signers(ctx, voters)
+	}
 	return voters, nil
 }

@@ -93,7 +93,11 @@ func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID, other
 		return err
 	}
 	if len(gap) > 0 {
-		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
+		uncounted := "the editor does not count"
+		if p.Require.Signed {
+			uncounted = "neither the editor nor anybody without a security key counts"
+		}
+		return Invalid("require", "cannot be reached: %d more needed in %s (%s)", gap[0].Approvals, gap[0].Group, uncounted)
 	}
 	if p.Mode != Enforce {
 		return nil

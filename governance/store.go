@@ -148,6 +148,7 @@ type voteRow struct {
 	Comment   string       `bun:"comment"`
 	Groups    string       `bun:"groups"`
 	CreatedAt govdb.Micros `bun:"created_at"`
+	Signature string       `bun:"signature"` // canonical; empty: the vote was not signed
 }
 
 type reservationRow struct {

@@ -94,6 +94,7 @@ setInterval(() => {
 function begin(root) {
   times(root);
   copies(root);
+  root.querySelectorAll("form[data-module]").forEach((f) => import(f.dataset.module));
   root.querySelectorAll("figure[data-chart]").forEach(chart);
   root.querySelectorAll(".table-wrap").forEach((w) => { if (w.scrollWidth > w.clientWidth && !w.querySelector("a, button, input")) w.tabIndex = 0; });
 }

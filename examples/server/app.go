@@ -30,6 +30,8 @@ import (
 	"github.com/reevehq/reeve/governance/govauth/access"
 	"github.com/reevehq/reeve/governance/govauth/access/accessapi"
 	"github.com/reevehq/reeve/governance/govauth/authapi"
+	"github.com/reevehq/reeve/governance/govauth/passkey"
+	"github.com/reevehq/reeve/governance/govauth/passkey/passkeyapi"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govdb/opendb"
 	"github.com/reevehq/reeve/governance/ledger"
@@ -57,6 +59,7 @@ type app struct {
 	reeve   *reeve.Reeve
 	auth    *govauth.Service
 	access  *access.Service
+	keys    *passkey.Service // security keys, for signed votes
 	product *product.Service
 	plugins *plugins
 	metrics *metrics
@@ -111,7 +114,7 @@ func parts() *reeve.Options {
 }
 
 func schemas() []govdb.Schema {
-	return append(reeve.Schemas(parts()), govauth.Schema(), access.Schema(), product.Schema(), serverSchema())
+	return append(reeve.Schemas(parts()), govauth.Schema(), access.Schema(), passkey.Schema(), product.Schema(), serverSchema())
 }
 
 // open builds the server. On an error everything opened is closed again.
@@ -182,6 +185,10 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if err != nil {
 		return err
 	}
+	votes, err := passkey.NewStore(a.db, a.cfg.site)
+	if err != nil {
+		return err
+	}
 	rules, err := celrules.New(nil)
 	if err != nil {
 		return err
@@ -195,7 +202,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	opts := parts()
-	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers,
+	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers, Votes: votes,
 		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, BackTested: true}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
@@ -245,6 +252,9 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	if a.access, err = access.New(a.reeve.Kernel, a.auth, history, nil); err != nil {
+		return err
+	}
+	if a.keys, err = passkey.New(a.reeve.Kernel, votes, nil); err != nil {
 		return err
 	}
 	exports, err := recorder.OpenDir(filepath.Join(a.cfg.text("data"), "exports"))
@@ -445,6 +455,7 @@ func (a *app) newAPI(mux *http.ServeMux) huma.API {
 	a.reeve.Register(api)
 	authapi.Register(api, a.auth)
 	accessapi.Register(api, a.access)
+	passkeyapi.Register(api, a.keys)
 	productapi.Register(api, a.product)
 	return api
 }
@@ -460,7 +471,7 @@ func (a *app) mount(o openOptions) error {
 	mux.Handle("GET /docs", reference)
 	mux.Handle("GET /docs.css", reference)
 
-	sections := append(a.reeve.Sections(), product.Section(a.product), console.Users(a.auth), console.Access(a.access), console.SignIn(a.auth))
+	sections := append(a.reeve.Sections(), product.Section(a.product), console.Users(a.auth), console.Passkeys(a.keys), console.Access(a.access), console.SignIn(a.auth))
 	flash, err := secrets{a.db, a.cfg.keysDir()}.bytes(context.Background(), "flash", 32)
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ var settings = []setting{
 	{key: "host_database", doc: "path or postgres://… DSN of the database under retention", secret: true},
 	{key: "host_mapping", doc: "YAML file that maps its tables"},
 	{key: "policies", doc: "YAML file of policies; those that the database does not have yet are installed at start, in place of shipped ones with the same id"},
+	{key: "passkey_domain", doc: "domain that security keys are for; default the name in public_url, and localhost for a loopback address", check: checkDomain},
+	{key: "passkey_origins", doc: "addresses at which people use them, comma-separated; default public_url", check: checkOrigins},
 	{key: "auto_migrate", standard: "true", doc: "bring the tables up to date at start; false only checks them", check: checkBool},
 	{key: "ledger_origin", standard: "reeve.local", doc: "name of the ledger, first line of its checkpoints", check: notEmpty},
 	{key: "ledger_witnesses", doc: "witnesses that cosign checkpoints, as 'address key', comma-separated", check: checkWitnesses},

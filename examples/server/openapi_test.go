@@ -150,7 +150,7 @@ func TestOpenAPI_Golden(t *testing.T) {
 
 // open lists the operations that everybody who is signed in may call: they are about
 // the caller, or decide by whose the thing is.
-var openOperations = []string{"auth-me", "auth-my-keys", "auth-my-sessions", "auth-end-session", "auth-show-key", "auth-revoke-key", "oversight-end-session"}
+var openOperations = []string{"auth-me", "auth-my-keys", "auth-my-sessions", "auth-end-session", "auth-show-key", "auth-revoke-key", "auth-passkey-list", "auth-passkey-begin", "auth-passkey-register", "auth-passkey-revoke", "oversight-end-session"}
 
 // repeatable lists the POST operations without Idempotency-Key, each with what a
 // second request does.
@@ -162,6 +162,10 @@ var repeatable = map[string]string{
 	"auth-invitation-link":       "the link made before stops working",
 	"auth-revoke-invitation":     "it is closed: conflict",
 	"auth-revoke-key":            "it is revoked: conflict",
+	"auth-passkey-begin":         "it changes nothing: another challenge",
+	"auth-passkey-begin-vote":    "it changes nothing: another challenge",
+	"auth-passkey-register":      "the challenge is used up, or the key is registered: conflict",
+	"auth-passkey-revoke":        "it is revoked: conflict",
 	"auth-show-key":              "it was shown: conflict",
 	"auth-show-sign-in-link":     "it was shown: conflict",
 	"gov-back-test":              "the report is kept under its hash, once",

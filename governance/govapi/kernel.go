@@ -2,6 +2,7 @@ package govapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -49,9 +50,10 @@ type govCastVote struct {
 	GovApprovalID
 	Idempotent
 	Body struct {
-		Decision string `json:"decision" enum:"approve,deny"`
-		Digest   string `json:"digest" maxLength:"100" doc:"The approval's own: it shows that the voter saw this payload"`
-		Comment  string `json:"comment,omitempty" maxLength:"2000"`
+		Decision  string          `json:"decision" enum:"approve,deny"`
+		Digest    string          `json:"digest" maxLength:"100" doc:"The approval's own: it shows that the voter saw this payload"`
+		Comment   string          `json:"comment,omitempty" maxLength:"2000"`
+		Assertion json.RawMessage `json:"assertion,omitempty" doc:"Where votes are signed: what the authenticator answered to this vote's challenge, as the browser gives it"`
 	}
 }
 
@@ -105,7 +107,7 @@ func approvals(a *API) {
 			if err != nil {
 				return nil, err
 			}
-			v := governance.Vote{Decision: governance.VoteDecision(in.Body.Decision), Digest: governance.Digest(in.Body.Digest), Comment: in.Body.Comment}
+			v := governance.Vote{Decision: governance.VoteDecision(in.Body.Decision), Digest: governance.Digest(in.Body.Digest), Comment: in.Body.Comment, Assertion: in.Body.Assertion}
 			return approvalBody(k.Decide(ctx, caller, id, v))
 		})
 	Register(a, "approval:read", huma.Operation{OperationID: "gov-execute-approval", Method: http.MethodPost, Path: "/approvals/{id}/execute", Summary: "Execute an approved action", Tags: tags,

@@ -44,6 +44,7 @@ type GovRequire struct {
 	ExecuteWithin string         `json:"execute_within" example:"24h"`
 	Manual        bool           `json:"manual,omitempty"`
 	PersonalKey   bool           `json:"personal_key,omitempty"`
+	Signed        bool           `json:"signed,omitempty" doc:"A vote for it counts only with the signature of the voter's security key"`
 	Deny          int            `json:"deny,omitempty" minimum:"1" maximum:"10" doc:"How many people must vote against it to end it; default 1"`
 	Exclude       []string       `json:"exclude,omitempty" maxItems:"20" doc:"Groups whose members may not vote"`
 	Escalate      *GovEscalation `json:"escalate,omitempty"`
@@ -88,7 +89,7 @@ func wirePolicy(v governance.PolicyVersion) GovPolicyVersion {
 }
 
 func wireRequire(r governance.Require) *GovRequire {
-	out := &GovRequire{DecideWithin: r.DecideWithin.String(), ExecuteWithin: r.ExecuteWithin.String(), Manual: r.Manual, PersonalKey: r.PersonalKey, Deny: r.Deny}
+	out := &GovRequire{DecideWithin: r.DecideWithin.String(), ExecuteWithin: r.ExecuteWithin.String(), Manual: r.Manual, PersonalKey: r.PersonalKey, Signed: r.Signed, Deny: r.Deny}
 	if len(r.AllOf) > 0 {
 		out.AllOf = wireQuorums(r.AllOf)
 	}
@@ -153,7 +154,7 @@ func (p GovPolicy) policy() (governance.Policy, error) {
 }
 
 func (r GovRequire) require(d *durations) *governance.Require {
-	out := &governance.Require{Manual: r.Manual, PersonalKey: r.PersonalKey, Deny: r.Deny, AllOf: quorums(r.AllOf), AnyOf: quorums(r.AnyOf),
+	out := &governance.Require{Manual: r.Manual, PersonalKey: r.PersonalKey, Signed: r.Signed, Deny: r.Deny, AllOf: quorums(r.AllOf), AnyOf: quorums(r.AnyOf),
 		DecideWithin: d.read("body.require.decide_within", r.DecideWithin), ExecuteWithin: d.read("body.require.execute_within", r.ExecuteWithin)}
 	for _, g := range r.Exclude {
 		out.Exclude = append(out.Exclude, governance.GroupID(g))

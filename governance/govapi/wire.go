@@ -82,6 +82,7 @@ type GovVote struct {
 	Comment  string    `json:"comment"`
 	Groups   []string  `json:"groups" doc:"At the time of the vote"`
 	At       time.Time `json:"at"`
+	SignedBy string    `json:"signed_by,omitempty" doc:"Key that signed it; absent: it is not signed"`
 }
 
 // GovApproval is a held action with its votes.
@@ -186,7 +187,11 @@ func wireApproval(a governance.Approval) GovApproval {
 				groups = append(groups, string(g))
 			}
 		}
-		out.Votes = append(out.Votes, GovVote{string(v.Person), wireActor(v.Actor), string(v.Decision), v.Comment, groups, v.At})
+		signedBy := ""
+		if v.Signature != nil {
+			signedBy = v.Signature.Key
+		}
+		out.Votes = append(out.Votes, GovVote{string(v.Person), wireActor(v.Actor), string(v.Decision), v.Comment, groups, v.At, signedBy})
 	}
 	return out
 }

@@ -47,7 +47,7 @@ export async function person(browser, name, options = {}) {
   });
   page.on('request', (r) => {
     const u = new URL(r.url());
-    if (u.protocol.startsWith('http') && u.hostname !== '127.0.0.1') finding(`${name} ${page.url()}`, `asks ${u.host}`);
+    if (u.protocol.startsWith('http') && !['127.0.0.1', 'localhost'].includes(u.hostname)) finding(`${name} ${page.url()}`, `asks ${u.host}`);
   });
   return page;
 }

@@ -1,43 +1,10 @@
 // The three journeys of docs/design.md, every page and every theme, in a browser.
 // Run by TestBrowser, which gives REEVE_E2E_READY (the demo's line) and
 // REEVE_TEST_BROWSER.
-import { check, crawl, finding, findings, inspect, launch, person, picture } from './browser.mjs';
+import { crawl } from './browser.mjs';
+import { api, check, finding, findings, go, home, inspect, launch, link, person, picture, ready, sees, signIn, submit, vote } from './person.mjs';
 
-const ready = JSON.parse(process.env.REEVE_E2E_READY);
-const home = ready.console_url;
-
-async function api(key, method, path, body) {
-  const r = await fetch(ready.api_url + path, { method, headers: { authorization: `Bearer ${ready.keys[key]}`, 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
-  const text = await r.text();
-  if (!r.ok) throw new Error(`${method} ${path} as ${key}: ${r.status} ${text}`);
-  return text ? JSON.parse(text) : {};
-}
-
-async function vote(key, id) {
-  const { digest } = await api(key, 'GET', `/approvals/${id}`);
-  return api(key, 'POST', `/approvals/${id}/votes`, { decision: 'approve', digest, comment: 'Looked at' });
-}
-
-/** A link for somebody else is asked for by one person and approved by another. */
-async function link(who, approver) {
-  const held = await api('super_admin', 'POST', `/users/${who}/sign-in-link`, { reason: 'A new machine' });
-  const done = await vote(approver, held.approval);
-  return (await api('super_admin', 'POST', `/sign-in-links/${done.result.link}/show`)).url;
-}
-
-async function signIn(page, url, name) {
-  await page.goto(url);
-  check((await page.title()).includes(name), 'sign-in', `the page is for ${await page.title()}, not ${name}`);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.waitForURL((u) => !u.pathname.includes('/signin'));
-}
-
-const go = (page, path) => page.goto(home + path);
-const sees = async (page, where, text) => {
-  try { await page.getByText(text).first().waitFor({ timeout: 10000 }); } catch { finding(where, `does not show "${text}" at ${page.url()}`); await picture(page, `${where} missing`); }
-};
 const card = (page, title) => page.locator('section.card', { has: page.getByRole('heading', { name: title, exact: true }) });
-const submit = async (page, button) => { await Promise.all([page.waitForLoadState('load'), button.click()]); await page.waitForLoadState('networkidle'); };
 
 async function eventually(where, what, ok) {
   for (const end = Date.now() + 20000; Date.now() < end; await new Promise((r) => setTimeout(r, 200))) if (await ok()) return;

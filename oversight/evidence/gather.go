@@ -152,7 +152,7 @@ func (g *gathering) gather(ctx context.Context) error {
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(g.actions), compareIDs) {
-		if err := g.action(g.actions[id]); err != nil {
+		if err := g.action(ctx, g.actions[id]); err != nil {
 			return err
 		}
 	}
@@ -223,7 +223,7 @@ func (g *gathering) alerts(ctx context.Context) error {
 }
 
 // action adds one action with the votes on it.
-func (g *gathering) action(a governance.Approval) error {
+func (g *gathering) action(ctx context.Context, a governance.Approval) error {
 	payload, err := document(a)
 	if err != nil {
 		return err
@@ -242,6 +242,12 @@ func (g *gathering) action(a governance.Approval) error {
 			}
 		}
 		out.Votes = append(out.Votes, vote)
+		if v.Signature == nil {
+			continue
+		}
+		if err := g.signature(ctx, &out, vote.Record, *v.Signature); err != nil {
+			return err
+		}
 	}
 	g.c.Actions = append(g.c.Actions, out)
 	return nil

@@ -114,6 +114,7 @@ var scenarios = []scenario{
 		}
 		return decide(ctx, w, "thing.credit", name)
 	}},
+	{name: "signed", before: atMost, ended: once("thing.signed", "executed", 1), run: sign},
 	{name: "withdrawn", before: atMost, ended: once("thing.credit", "cancelled", 0), run: func(ctx context.Context, w *world, name string) error {
 		out, err := w.credit.Do(ctx, w.k, as("ann"), input{name, 6000}, key(name))
 		var wait *governance.ApprovalRequiredError

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/govauth/passkey"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govdb/opendb"
 	"github.com/reevehq/reeve/oversight"
@@ -36,7 +37,9 @@ type world struct {
 	refund *governance.Action[input] // remote: the vendor is a folder
 	closed *governance.Action[input] // denied by a policy
 	manual *governance.Action[input] // held for two people, executed by hand
+	signed *governance.Action[input] // held for a signed vote
 	people people
+	keys   *passkey.Service
 	visits *oversight.Service
 }
 
@@ -70,7 +73,9 @@ func as(id governance.PersonID) governance.Identity {
 	return governance.Identity{Actor: governance.Actor{ID: "user:" + string(id), Kind: governance.ActorUser, Person: id, Name: string(id), AuthTime: time.Now()}}
 }
 
-func schemas() []govdb.Schema { return append(governance.Schemas(), oversight.Schema()) }
+func schemas() []govdb.Schema {
+	return append(governance.Schemas(), oversight.Schema(), passkey.Schema())
+}
 
 // open makes a world; later moves its clock on, so that what waits is due.
 func open(ctx context.Context, p place, later time.Duration, wrap func(driver.Connector) driver.Connector) (*world, error) {
@@ -79,8 +84,15 @@ func open(ctx context.Context, p place, later time.Duration, wrap func(driver.Co
 		return nil, err
 	}
 	w := &world{place: p, db: db}
-	w.k, err = governance.New(db, &governance.Options{Authorizer: w.people, Directory: w.people, LedgerKey: p.Key})
+	votes, err := passkey.NewStore(db, func() passkey.Site { return passkey.SiteOf(site) })
 	if err != nil {
+		return nil, err
+	}
+	w.k, err = governance.New(db, &governance.Options{Authorizer: w.people, Directory: w.people, LedgerKey: p.Key, Votes: votes})
+	if err != nil {
+		return nil, err
+	}
+	if w.keys, err = passkey.New(w.k, votes, nil); err != nil {
 		return nil, err
 	}
 	spec := governance.Spec[input]{
@@ -100,9 +112,10 @@ func open(ctx context.Context, p place, later time.Duration, wrap func(driver.Co
 	}
 	w.credit = governance.Define("thing.credit", spec, effect)
 	w.closed = governance.Define("thing.closed", spec, effect)
+	w.signed = governance.Define("thing.signed", spec, effect)
 	w.manual = governance.Define("thing.manual", spec, effect)
 	w.refund = governance.DefineRemote("thing.refund", spec, governance.Remote[input]{Call: w.call, Lookup: w.lookup})
-	if err := w.k.Register(w.credit, w.closed, w.manual, w.refund); err != nil {
+	if err := w.k.Register(w.credit, w.closed, w.manual, w.signed, w.refund); err != nil {
 		return nil, err
 	}
 	w.visits, err = oversight.New(w.k, &oversight.Options{Insecure: true, Unrecorded: true, Targets: func(context.Context, governance.TenantID, string) (governance.Actor, error) {
@@ -162,7 +175,10 @@ func (w *world) prepare(ctx context.Context) error {
 	day := governance.Duration{Duration: 24 * time.Hour}
 	require := &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}
 	two := &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 2}}, DecideWithin: day, ExecuteWithin: day, Manual: true}
+	signed := *require
+	signed.Signed = true
 	return w.k.InstallPolicies(ctx,
+		governance.Policy{ID: "signed", Title: "By a signed vote", Actions: []string{"thing.signed"}, Mode: governance.Enforce, Require: &signed},
 		governance.Policy{ID: "manual", Title: "By two, by hand", Actions: []string{"thing.manual"}, Mode: governance.Enforce, Require: two},
 		governance.Policy{ID: "credit", Title: "Credit above the limit", Actions: []string{"thing.credit"}, Mode: governance.Enforce, Require: require,
 			Limits: []governance.Limit{{Unit: "EUR.cent", Max: 100, Window: day, By: governance.ByResource}}},

@@ -35,6 +35,7 @@ type requirement struct {
 	ExecuteWithin duration    `json:"execute_within"`
 	Manual        bool        `json:"manual,omitempty"`
 	PersonalKey   bool        `json:"personal_key,omitempty"`
+	Signed        bool        `json:"signed,omitempty"`
 	Deny          int         `json:"deny,omitempty"` // votes against that end it; 0 is 1
 	Exclude       []string    `json:"exclude,omitempty"`
 	Escalate      *escalation `json:"escalate,omitempty"`
@@ -146,7 +147,9 @@ type actionCheck struct {
 	held     *record // or the one that decided without holding
 	done     *record
 	votes    map[string]*record
-	no       int // votes against
+	no       int                  // votes against
+	signed   map[string]Assertion // by the record of the vote
+	verified int                  // signatures that hold
 	decision decision
 	require  []requirement
 }
@@ -176,7 +179,11 @@ func (c *actionCheck) run() {
 	}
 	c.payload(payload, b)
 	c.decided()
+	c.signatures()
 	approvers := c.cast(dir + "votes.json")
+	if c.verified > 0 {
+		c.note("%d votes on action %s are signed by keys of the voters", c.verified, c.id)
+	}
 	c.outcome(approvers)
 }
 
@@ -353,6 +360,10 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		last = r
 		if why := c.excluded(vote.Person, vote.Groups); why != "" {
 			c.bad(r.place, "record %s: %s may not vote: %s", r.ID, vote.Person, why)
+			continue
+		}
+		if why := c.signature(vote, r); why != "" {
+			c.bad(signaturesName(c.id), "the vote of %s, record %s: %s", vote.Person, r.ID, why)
 			continue
 		}
 		if _, twice := approvers[vote.Person]; twice {

@@ -163,8 +163,9 @@ type Action struct {
 	DecidedAt  time.Time       `json:"decided_at,omitzero"`
 	ExecutedAt time.Time       `json:"executed_at,omitzero"`
 
-	Payload json.RawMessage `json:"-"` // canonical; what Digest is of
-	Votes   []Vote          `json:"-"`
+	Payload    json.RawMessage `json:"-"` // canonical; what Digest is of
+	Votes      []Vote          `json:"-"`
+	Signatures []Signature     `json:"-"` // of the votes that are signed
 }
 
 // Vote is one person's word, with the groups they were in when they gave it.
@@ -308,6 +309,9 @@ func NewDraft(c Contents) (*Draft, error) {
 	for _, a := range c.Actions {
 		at := "actions/" + a.ID + "/"
 		errs = append(errs, put(at+"action.json", a), put(at+"payload.json", []byte(a.Payload)), put(at+"votes.json", orEmpty(a.Votes)))
+		if len(a.Signatures) > 0 {
+			errs = append(errs, put(signaturesName(a.ID), a.Signatures))
+		}
 	}
 	for _, p := range c.Policies {
 		errs = append(errs, put(policyName(p.ID, p.Version), []byte(p.Body)))

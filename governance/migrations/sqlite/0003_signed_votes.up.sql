@@ -1,0 +1,1 @@
+ALTER TABLE gov_vote ADD COLUMN signature TEXT NOT NULL DEFAULT '';

@@ -52,6 +52,7 @@ func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
 	if err := k.raise(ctx, tx, c); err != nil {
 		return err
 	}
+	c.consentReach()
 	return c.seal(matched)
 }
 

@@ -7,3 +7,6 @@ func (k *Kernel) PutPolicyTx(ctx context.Context, tx *Tx, id Identity, p Policy)
 	_, err := k.putPolicyTx(ctx, tx, p, id.Actor.Person)
 	return err
 }
+
+// SweepApprovals is one turn of the sweep, for tests that do not run the kernel.
+func (k *Kernel) SweepApprovals(ctx context.Context) error { return k.sweepApprovals(ctx) }

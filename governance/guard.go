@@ -110,6 +110,7 @@ type call struct {
 	breaker  Person // with DoOptions.BreakGlass: who breaks it
 	broken   *broken
 	replaces *Approval // with BreakGlassOn: what waited for approval until now
+	contacts *int      // how many of the tenant could consent, where that was asked
 }
 
 var actionNamespace = uuid.MustParse("6f1d0f86-3f0b-5c41-9d2c-3f3e0a1c7f11")
@@ -180,6 +181,9 @@ func (k *Kernel) run(ctx context.Context, c *call) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("%s: %w", c.def.name, err)
 		}
 		c.breaker = p
+	}
+	if err := k.askContacts(ctx, c); err != nil {
+		return Outcome{}, fmt.Errorf("%s: %w", c.def.name, err)
 	}
 	var out Outcome
 	var verdict error
@@ -297,6 +301,7 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 		if bootstrap, err = k.bootstrapTx(ctx, tx); err != nil {
 			return out, nil, err
 		}
+		bootstrap = bootstrap && !namesTenant(c.decision.Require) // which spares colleagues, and no customer's word
 	}
 	switch {
 	case c.decision.Effect == Deny:

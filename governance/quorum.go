@@ -122,11 +122,17 @@ func rejections(rs []Require) int {
 func (k *Kernel) electorate(ctx context.Context, r Require, except ...PersonID) (map[PersonID][]GroupID, error) {
 	voters := map[PersonID][]GroupID{}
 	for _, q := range r.quorums() {
-		members, err := k.opts.Directory.Members(ctx, q.Group)
+		members, err := k.someTenant(q), error(nil)
+		if q.Group != GroupTenant {
+			members, err = k.opts.Directory.Members(ctx, q.Group)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("members of %s: %w", q.Group, err)
 		}
 		for _, m := range members {
+			if q.Group != GroupTenant {
+				m.Groups = staffGroups(m)
+			}
 			if !m.Active || slices.Contains(except, m.ID) || slices.ContainsFunc(r.Exclude, m.In) {
 				continue
 			}
@@ -149,7 +155,9 @@ func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID) error
 	if err != nil {
 		return err
 	}
-	if gap := p.Require.lacks(voters); len(gap) > 0 {
+	if gap := p.Require.lacks(voters); len(gap) > 0 && gap[0].Group == GroupTenant {
+		return Invalid("require", "asks the tenant for consent, and nothing here knows a tenant's contacts")
+	} else if len(gap) > 0 {
 		return Invalid("require", "cannot be reached: %d more needed in %s (the editor does not count)", gap[0].Approvals, gap[0].Group)
 	}
 	return nil

@@ -69,6 +69,7 @@ type StoredSilence struct {
 
 func putSilence(k *Kernel) *Action[Silence] {
 	return Define(ActionSilence, Spec[Silence]{
+		Summary:    "Silences alerts for a while.",
 		Permission: "alert:silence",
 		Sensitive:  true,
 		Tenant: func(s Silence) TenantID {

@@ -164,6 +164,7 @@ func (s *Service) decideAction() *governance.Action[Decide] {
 		return findingOf(ctx, tx, id)
 	}
 	return governance.Define(ActionDecide, governance.Spec[Decide]{
+		Summary:    "Closes a finding.",
 		Permission: PermissionDecide, Sensitive: true,
 		Tenant:   func(Decide) governance.TenantID { return "" },
 		Resource: func(in Decide) governance.Ref { return governance.Ref{Kind: "finding", ID: in.Finding} },

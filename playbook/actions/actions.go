@@ -69,6 +69,7 @@ func New(k *governance.Kernel) (*Actions, error) {
 	}
 	a := &Actions{k: k}
 	a.Restrict = governance.Define(ActionRestrict, governance.Spec[Restrict]{
+		Summary:    "Suspends a tenant, or takes one feature from it.",
 		Permission: "tenant:restrict", Sensitive: true,
 		Tenant:   func(in Restrict) governance.TenantID { return in.Tenant },
 		Resource: func(in Restrict) governance.Ref { return tenantRef(in.Tenant) },
@@ -96,6 +97,7 @@ func New(k *governance.Kernel) (*Actions, error) {
 		},
 	}, a.restrict)
 	a.Lift = governance.Define(ActionLift, governance.Spec[Lift]{
+		Summary:    "Lifts one restriction of a tenant.",
 		Permission: "tenant:restrict", Sensitive: true,
 		Tenant:   func(in Lift) governance.TenantID { return in.Tenant },
 		Resource: func(in Lift) governance.Ref { return tenantRef(in.Tenant) },
@@ -110,6 +112,7 @@ func New(k *governance.Kernel) (*Actions, error) {
 		return governance.Result{Data: map[string]string{"reason": in.Reason}}, k.LiftTx(ctx, tx, e.Identity, in.Tenant, in.Reason, in.IfVersion)
 	})
 	a.Entitlement = governance.Define(ActionEntitlement, governance.Spec[Entitlement]{
+		Summary:    "Sets an entitlement for a playbook.",
 		Permission: "tenant:plan", Sensitive: true,
 		Tenant:   func(in Entitlement) governance.TenantID { return in.Tenant },
 		Resource: func(in Entitlement) governance.Ref { return tenantRef(in.Tenant) },

@@ -117,6 +117,8 @@ func (s *Service) Revoke(ctx context.Context, id governance.Identity, tenant gov
 	return s.grants.Take.Do(ctx, s.k, id, oversight.Revoke{Tenant: tenant, Feature: feature}, opts)
 }
 
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
 // Features lists what the plans of the catalogue contain.
 func (s *Service) Features() []string {
 	seen := map[string]bool{}

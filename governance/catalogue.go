@@ -36,12 +36,14 @@ type CataloguePolicy struct {
 	ID    string
 	Title string
 	Mode  Mode
-	Holds bool // it may hold or refuse the action, and not only ask for a reason
+	Holds bool   // it may hold or refuse the action, and not only ask for a reason
+	Match string // its condition: it holds only what meets it
 }
 
-// Held tells whether an enforcing policy may hold or refuse the action.
+// Held tells whether an enforcing policy without a condition may hold or refuse the
+// action.
 func (e CatalogueEntry) Held() bool {
-	return slices.ContainsFunc(e.Policies, func(p CataloguePolicy) bool { return p.Mode == Enforce && p.Holds })
+	return slices.ContainsFunc(e.Policies, func(p CataloguePolicy) bool { return p.Mode == Enforce && p.Holds && p.Match == "" })
 }
 
 // Catalogue lists every registered action by name, with the policies that name it now
@@ -76,7 +78,7 @@ func (k *Kernel) Catalogue(ctx context.Context) ([]CatalogueEntry, error) {
 		for _, p := range policies {
 			if p.matchesName(name) {
 				holds := p.Deny || p.Require != nil || len(p.Limits) > 0
-				e.Policies = append(e.Policies, CataloguePolicy{p.ID, p.Title, p.Mode, holds})
+				e.Policies = append(e.Policies, CataloguePolicy{p.ID, p.Title, p.Mode, holds, p.Match})
 			}
 		}
 		out = append(out, e)

@@ -123,12 +123,12 @@ func (s *Service) Connectors() []connector.Descriptor { return s.opts.Descriptor
 // deliveries again needs a second person.
 func Policies() []governance.Policy {
 	return []governance.Policy{{
-		ID: "integration-target", Title: "Where data is sent changes only with a second person", Actions: []string{"integration.target.*"}, Mode: governance.Enforce,
+		ID: "integration-replay", Title: "Sending many deliveries again", Actions: []string{"integration.replay"}, Mode: governance.Enforce,
+		Limits: []governance.Limit{{Unit: "deliveries", Max: 1000, Window: governance.Duration{Duration: 24 * time.Hour}, By: governance.ByGlobal}},
 		Require: &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}},
 			DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: governance.Duration{Duration: 24 * time.Hour}},
 	}, {
-		ID: "integration-replay", Title: "Sending many deliveries again", Actions: []string{"integration.replay"}, Mode: governance.Enforce,
-		Limits: []governance.Limit{{Unit: "deliveries", Max: 1000, Window: governance.Duration{Duration: 24 * time.Hour}, By: governance.ByGlobal}},
+		ID: "integration-target", Title: "Where data is sent changes only with a second person", Actions: []string{"integration.target.*"}, Mode: governance.Enforce,
 		Require: &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}},
 			DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: governance.Duration{Duration: 24 * time.Hour}},
 	}}

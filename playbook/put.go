@@ -74,6 +74,7 @@ func lastVersion(ctx context.Context, tx *governance.Tx, name string) (int64, er
 func (s *Service) definePut() *governance.Action[PutInput] {
 	return governance.Define(ActionPut, governance.Spec[PutInput]{
 		Summary:    "Stores a version of a playbook.",
+		Unheld:     "A version does nothing before a second person puts it into force.",
 		Permission: "playbook:write", Sensitive: true, Tenant: none[PutInput],
 		Resource: func(in PutInput) governance.Ref { return governance.Ref{Kind: "playbook", ID: in.Name} },
 		Validate: func(in PutInput) error {

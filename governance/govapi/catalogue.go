@@ -31,6 +31,7 @@ type GovCataloguePolicy struct {
 	Title string `json:"title"`
 	Mode  string `json:"mode" enum:"shadow,enforce"`
 	Holds bool   `json:"holds" doc:"It may hold or refuse the action"`
+	Match string `json:"match,omitempty" doc:"Its condition: it holds only what meets it"`
 }
 
 func catalogue(a *API) {
@@ -47,7 +48,7 @@ func catalogue(a *API) {
 					items[i].LastUsed = &e.LastUsed
 				}
 				for _, p := range e.Policies {
-					items[i].Policies = append(items[i].Policies, GovCataloguePolicy{p.ID, p.Title, string(p.Mode), p.Holds})
+					items[i].Policies = append(items[i].Policies, GovCataloguePolicy{p.ID, p.Title, string(p.Mode), p.Holds, p.Match})
 				}
 			}
 			return &body[List[GovCatalogueEntry]]{NewList(items, "")}, nil

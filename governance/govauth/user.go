@@ -208,6 +208,7 @@ func (s *Service) deactivateAction() *governance.Action[Deactivate] {
 	person := func(in Deactivate) governance.PersonID { return in.Person }
 	return governance.Define("user.deactivate", governance.Spec[Deactivate]{
 		Summary:    "Ends a person's access.",
+		Unheld:     "Taking access away must not wait.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[Deactivate],
 		Resource: func(in Deactivate) governance.Ref { return personRef(in.Person) },
 		Version:  userVersion(person),

@@ -83,6 +83,7 @@ type RefreshInput struct {
 
 func (s *Service) defineRefresh() *governance.Action[RefreshInput] {
 	spec := governance.Spec[RefreshInput]{
+		Summary:    "Computes the figures anew.",
 		Permission: PermissionIngest,
 		Tenant:     func(RefreshInput) governance.TenantID { return "" },
 		Resource:   func(RefreshInput) governance.Ref { return governance.Ref{Kind: "marts", ID: "current"} },

@@ -7,7 +7,7 @@ import (
 
 // kernelSections are the pages of the kernel itself.
 func (c *console) kernelSections() []Section {
-	return []Section{homeSection(c), approvalsSection(), actReviewsSection(), alertsSection(), ledgerSection(), tenantsSection(c), policiesSection(), searchSection(c), c.storiesSection()}
+	return []Section{homeSection(c), approvalsSection(), actReviewsSection(), alertsSection(), ledgerSection(), tenantsSection(c), policiesSection(), catalogueSection(), searchSection(c), c.storiesSection()}
 }
 
 // setTheme keeps the choice of light or dark in a cookie.

@@ -26,7 +26,7 @@ type actListPage struct {
 
 // actNames are the actions that the feed can be narrowed to.
 func actNames() []string {
-	return []string{oversight.ActionCredit, oversight.ActionPlan, oversight.ActionExport, oversight.ActionStart, governance.ActionPutPolicy}
+	return []string{oversight.ActionCredit, oversight.ActionRefund, oversight.ActionPlan, oversight.ActionGrant, oversight.ActionRevoke, oversight.ActionExport, oversight.ActionStart, governance.ActionPutPolicy}
 }
 
 func (p oversightPages) acts(c *Ctx) (View, error) {

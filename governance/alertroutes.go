@@ -55,6 +55,7 @@ func invalidFaults(fs []alertroute.Fault) error {
 
 func putAlertRoutes(k *Kernel) *Action[alertroute.Document] {
 	return Define(ActionPutAlertRoutes, Spec[alertroute.Document]{
+		Summary:    "Changes to whom alerts go.",
 		Permission: "alert:route",
 		Sensitive:  true,
 		Tenant:     func(alertroute.Document) TenantID { return "" },

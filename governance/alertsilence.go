@@ -69,6 +69,8 @@ type StoredSilence struct {
 
 func putSilence(k *Kernel) *Action[Silence] {
 	return Define(ActionSilence, Spec[Silence]{
+		Summary:    "Silences alerts for a while.",
+		Unheld:     "It ends by itself and stops notices alone: the alert stays in the queue.",
 		Permission: "alert:silence",
 		Sensitive:  true,
 		Tenant: func(s Silence) TenantID {

@@ -170,7 +170,7 @@ func checkQuorums(ctx context.Context, tx bun.IDB) ([]Problem, error) {
 	var out []Problem
 	for last := uuid.Nil; len(out) < problemsMax; {
 		var rows []actionRow
-		if err := tx.NewSelect().Model(&rows).Column("id", "name", "requirement", "requester", "decision", "state").
+		if err := tx.NewSelect().Model(&rows).Column("id", "name", "tenant", "requirement", "requester", "decision", "state").
 			Where("held AND NOT bootstrap AND state IN ('approved', 'executing', 'executed', 'unknown', 'failed') AND id > ?", last).
 			Order("id").Limit(500).Scan(ctx); err != nil {
 			return nil, fmt.Errorf("check approvals: %w", err)
@@ -225,7 +225,13 @@ func unapproved(r actionRow, votes []voteRow) string {
 		if err := json.Unmarshal([]byte(v.Groups), &groups); err != nil {
 			return "the groups of " + v.Person + " do not parse"
 		}
+		var actor Actor
+		if err := json.Unmarshal([]byte(v.Actor), &actor); err != nil {
+			return "the voter " + v.Person + " does not parse"
+		}
 		switch {
+		case fakesTenant(TenantID(r.Tenant), actor, PersonID(v.Person), groups):
+			return v.Person + " voted in the tenant's place without being of it"
 		case VoteDecision(v.Decision) != Approve:
 			against++
 			continue

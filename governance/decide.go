@@ -55,6 +55,7 @@ func (k *Kernel) decide(ctx context.Context, tx *Tx, c *call) error {
 	if c.decision.Effect == Hold && choices(c.decision.Require) > maxChoices { // nobody could work out who has to approve
 		c.decision.Effect, c.decision.denied = Deny, &DeniedError{c.def.name, "alternatives", "the policies that hold it have too many alternatives together"}
 	}
+	c.consentReach()
 	return c.seal(matched)
 }
 

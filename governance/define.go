@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,8 +20,11 @@ type Result struct {
 // Spec describes an action on an input of type I. Permission, Tenant and Resource
 // are required.
 type Spec[I any] struct {
-	Permission string // who may ask for it; approval comes on top
-	Sensitive  bool   // refused while the caller is impersonating somebody
+	Summary    string   // what it does, in a sentence: the catalogue shows it
+	Units      []string // of its measures; "*.cent" is every currency
+	Unheld     string   // why no shipped policy holds it, where none does
+	Permission string   // who may ask for it; approval comes on top
+	Sensitive  bool     // refused while the caller is impersonating somebody
 	Tenant     func(in I) TenantID
 	Resource   func(in I) Ref
 	Validate   func(in I) error // input alone; nil accepts every value that decodes
@@ -49,6 +53,9 @@ type definition struct {
 	remote           bool
 	sensitive        bool
 	err              error // what Register refuses
+	summary, unheld  string
+	units            []string
+	input            reflect.Type
 
 	// before is asked outside of any transaction before the act is decided on, and again
 	// before an approved one is executed; asked is when it was asked for. nil asks nothing.
@@ -98,7 +105,8 @@ func DefineRemote[I any](name string, spec Spec[I], r Remote[I]) *Action[I] {
 }
 
 func newDefinition[I any](name string, spec Spec[I]) *definition {
-	d := &definition{name: name, permission: spec.Permission, sensitive: spec.Sensitive}
+	d := &definition{name: name, permission: spec.Permission, sensitive: spec.Sensitive,
+		summary: spec.Summary, unheld: spec.Unheld, units: spec.Units, input: reflect.TypeFor[I]()}
 	if name == "" || spec.Permission == "" || spec.Tenant == nil || spec.Resource == nil {
 		d.err = fmt.Errorf("action %q: name, Permission, Tenant and Resource are required", name)
 	}

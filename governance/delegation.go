@@ -128,6 +128,9 @@ func (k *Kernel) Delegations(ctx context.Context) ([]Delegation, error) {
 // away from them, and the marks of the quorums whose condition holds for them. actor
 // is as whom they vote.
 func (k *Kernel) voter(ctx context.Context, a Approval, person PersonID, actor Actor) (Person, error) {
+	if actor.Kind == ActorTenant {
+		return k.tenantVoter(ctx, a, person, actor)
+	}
 	p, err := k.resolve(ctx, person)
 	if err != nil || person == "" || !p.Active {
 		return p, err
@@ -237,7 +240,7 @@ func (k *Kernel) escalate(ctx context.Context, r actionRow, a Approval) error {
 		open := func(qs []Quorum) []Quorum {
 			qs = slices.Clone(qs)
 			for j := range qs {
-				if qs[j].Group != e.To && !slices.Contains(qs[j].Or, e.To) {
+				if qs[j].Group != e.To && qs[j].Group != GroupTenant && !slices.Contains(qs[j].Or, e.To) {
 					qs[j].Or = append(slices.Clone(qs[j].Or), e.To)
 				}
 			}

@@ -36,6 +36,7 @@ const erasedInOne = 500
 
 func erase(k *Kernel) *Action[Erasure] {
 	return Define(ActionErase, Spec[Erasure]{
+		Summary:    "Erases a person's values from the ledger.",
 		Permission: "ledger:erase",
 		Sensitive:  true,
 		Tenant:     func(Erasure) TenantID { return "" },

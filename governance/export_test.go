@@ -21,3 +21,6 @@ func (k *Kernel) TornApproval(ctx context.Context, id uuid.UUID, between func())
 	between()
 	return k.approval(ctx, k.db.Read(), row)
 }
+
+// SweepApprovals is one turn of the sweep, for tests that do not run the kernel.
+func (k *Kernel) SweepApprovals(ctx context.Context) error { return k.sweepApprovals(ctx) }

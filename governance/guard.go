@@ -110,6 +110,7 @@ type call struct {
 	breaker  Person // with DoOptions.BreakGlass: who breaks it
 	broken   *broken
 	replaces *Approval // with BreakGlassOn: what waited for approval until now
+	contacts *int      // how many of the tenant could consent, where that was asked
 }
 
 var actionNamespace = uuid.MustParse("6f1d0f86-3f0b-5c41-9d2c-3f3e0a1c7f11")
@@ -185,6 +186,9 @@ func (k *Kernel) run(ctx context.Context, c *call) (Outcome, error) {
 		if err := c.def.before(ctx, c.identity, c.in, c.now); err != nil {
 			return Outcome{}, err
 		}
+	}
+	if err := k.askContacts(ctx, c); err != nil {
+		return Outcome{}, fmt.Errorf("%s: %w", c.def.name, err)
 	}
 	var out Outcome
 	var verdict error
@@ -292,6 +296,7 @@ func (k *Kernel) admit(ctx context.Context, tx *Tx, c *call) (out Outcome, verdi
 		if bootstrap, err = k.bootstrapTx(ctx, tx); err != nil {
 			return out, nil, err
 		}
+		bootstrap = bootstrap && !namesTenant(c.decision.Require) // which spares colleagues, and no customer's word
 	}
 	switch {
 	case c.decision.Effect == Deny:

@@ -30,7 +30,8 @@ type Actor struct {
 	Country  string    `json:"country,omitempty"`
 	Region   string    `json:"region,omitempty"` // limits what a regional agent may see
 	AuthTime time.Time `json:"auth_time,omitzero"`
-	AMR      []string  `json:"amr,omitempty"` // authentication methods, RFC 8176
+	AMR      []string  `json:"amr,omitempty"`    // authentication methods, RFC 8176
+	Tenant   TenantID  `json:"tenant,omitempty"` // of an ActorTenant: whose person they are
 }
 
 // Origin is where a call came from.

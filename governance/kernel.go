@@ -59,11 +59,12 @@ type Kernel struct {
 	places    places
 	readers   readers
 
-	mu      sync.Mutex
-	defs    map[string]*definition
-	loops   []loop
-	raisers []func(ctx context.Context, tx *Tx, a Asked) ([]Raise, error)
-	running bool
+	mu       sync.Mutex
+	defs     map[string]*definition
+	loops    []loop
+	raisers  []func(ctx context.Context, tx *Tx, a Asked) ([]Raise, error)
+	contacts func(ctx context.Context, tenant TenantID) ([]Contact, error)
+	running  bool
 }
 
 type loop struct {

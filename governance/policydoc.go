@@ -228,11 +228,11 @@ func (r Require) validate(bad func(field, format string, args ...any)) {
 		bad("require.deny", "is not between 0 and 10; 0 stands for 1")
 	}
 	for i, g := range r.Exclude {
-		if g == "" || g.Marked() {
+		if g == "" || g.Marked() || g == GroupTenant {
 			bad(fmt.Sprintf("require.exclude[%d]", i), "is no group")
 		}
 	}
-	if e := r.Escalate; e != nil && (e.To == "" || e.To.Marked() || e.After.Duration <= 0 || e.After.Duration >= r.DecideWithin.Duration) {
+	if e := r.Escalate; e != nil && (e.To == "" || e.To.Marked() || e.To == GroupTenant || e.After.Duration <= 0 || e.After.Duration >= r.DecideWithin.Duration) {
 		bad("require.escalate", "want a group, and a time that is over before decide_within")
 	}
 	if r.BreakGlass != nil {

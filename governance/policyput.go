@@ -13,6 +13,7 @@ const ActionPutPolicy = "policy.put"
 
 func putPolicy(k *Kernel) *Action[Policy] {
 	a := Define(ActionPutPolicy, Spec[Policy]{
+		Summary:    "Stores a version of a policy.",
 		Permission: "policy:write",
 		Sensitive:  true,
 		Tenant:     func(Policy) TenantID { return "" },

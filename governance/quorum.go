@@ -172,11 +172,17 @@ func (k *Kernel) electorate(ctx context.Context, rs []Require, except ...PersonI
 	for _, r := range rs {
 		for _, q := range r.quorums() {
 			for i, g := range append([]GroupID{q.Group}, q.Or...) {
-				members, err := k.opts.Directory.Members(ctx, g)
+				members, err := k.someTenant(q), error(nil)
+				if g != GroupTenant {
+					members, err = k.opts.Directory.Members(ctx, g)
+				}
 				if err != nil {
 					return nil, fmt.Errorf("members of %s: %w", g, err)
 				}
 				for _, m := range members {
+					if g != GroupTenant {
+						m.Groups = staffGroups(m)
+					}
 					if !m.Active || slices.Contains(except, m.ID) || excluded(m) {
 						continue
 					}

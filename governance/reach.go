@@ -92,6 +92,9 @@ func (k *Kernel) reachable(ctx context.Context, p Policy, editor PersonID, other
 	if err != nil {
 		return err
 	}
+	if len(gap) > 0 && gap[0].Group == GroupTenant && !p.Require.Signed {
+		return Invalid("require", "asks the tenant for consent, and nothing here knows a tenant's contacts")
+	}
 	if len(gap) > 0 {
 		uncounted := "the editor does not count"
 		if p.Require.Signed {
@@ -158,7 +161,7 @@ func (k *Kernel) CheckReach(ctx context.Context) error {
 		WhereOr("open_key LIKE ?", unreachableApproval+"%").Scan(ctx, &open); err != nil {
 		return fmt.Errorf("alerts of policies: %w", err)
 	}
-	var errs []error
+	errs := []error{k.checkConsents(ctx)}
 	// tell opens or closes the alert when what it says has changed.
 	tell := func(a Alert, reached bool) {
 		if reached != slices.Contains(open, a.Key) {

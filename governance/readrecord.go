@@ -60,5 +60,5 @@ func ReadRecord(body []byte) (RecordView, error) {
 }
 
 func (a bodyActor) actor() Actor {
-	return Actor{ID: a.ID, Kind: a.Kind, Person: a.Person, Roles: a.Roles}
+	return Actor{ID: a.ID, Kind: a.Kind, Person: a.Person, Roles: a.Roles, Tenant: a.Tenant}
 }

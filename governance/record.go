@@ -82,9 +82,10 @@ type bodyActor struct {
 	Kind   ActorKind `json:"kind"`
 	Person PersonID  `json:"person,omitempty"`
 	Roles  []string  `json:"roles,omitempty"`
+	Tenant TenantID  `json:"tenant,omitempty"`
 }
 
-func newBodyActor(a Actor) bodyActor { return bodyActor{a.ID, a.Kind, a.Person, a.Roles} }
+func newBodyActor(a Actor) bodyActor { return bodyActor{a.ID, a.Kind, a.Person, a.Roles, a.Tenant} }
 
 // RecordKind is the kind under which the kernel's records stand in the ledger.
 const RecordKind = "reeve/record/v1"

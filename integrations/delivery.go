@@ -229,6 +229,8 @@ func (s *Service) Replay(ctx context.Context, id governance.Identity, in ReplayI
 
 func (s *Service) replayAction() *governance.Action[ReplayInput] {
 	return governance.Define("integration.replay", governance.Spec[ReplayInput]{
+		Summary:    "Sends deliveries again.",
+		Units:      []string{"deliveries"},
 		Permission: "integration:write",
 		Tenant:     func(in ReplayInput) governance.TenantID { return in.Tenant },
 		Resource: func(in ReplayInput) governance.Ref {

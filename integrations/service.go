@@ -127,6 +127,10 @@ func Policies() []governance.Policy {
 		Limits: []governance.Limit{{Unit: "deliveries", Max: 1000, Window: governance.Duration{Duration: 24 * time.Hour}, By: governance.ByGlobal}},
 		Require: &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}},
 			DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: governance.Duration{Duration: 24 * time.Hour}},
+	}, {
+		ID: "integration-target", Title: "Where data is sent changes only with a second person", Actions: []string{"integration.target.*"}, Mode: governance.Enforce,
+		Require: &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}},
+			DecideWithin: governance.Duration{Duration: 72 * time.Hour}, ExecuteWithin: governance.Duration{Duration: 24 * time.Hour}},
 	}}
 }
 

@@ -135,6 +135,7 @@ type targetFields struct {
 
 func (s *Service) createAction() *governance.Action[CreateInput] {
 	return governance.Define("integration.target.create", governance.Spec[CreateInput]{
+		Summary:    "Adds a place that data is sent to.",
 		Permission: "integration:write", Sensitive: true,
 		Tenant:   func(CreateInput) governance.TenantID { return "" },
 		Resource: func(in CreateInput) governance.Ref { return governance.RefTo("target", in.ID) },
@@ -144,6 +145,7 @@ func (s *Service) createAction() *governance.Action[CreateInput] {
 
 func (s *Service) editAction() *governance.Action[EditInput] {
 	return governance.Define("integration.target.edit", governance.Spec[EditInput]{
+		Summary:    "Changes where data is sent, or what.",
 		Permission: "integration:write", Sensitive: true,
 		Tenant:   func(EditInput) governance.TenantID { return "" },
 		Resource: func(in EditInput) governance.Ref { return governance.RefTo("target", in.ID) },
@@ -157,6 +159,7 @@ func (s *Service) editAction() *governance.Action[EditInput] {
 
 func (s *Service) removeAction() *governance.Action[RemoveInput] {
 	return governance.Define("integration.target.remove", governance.Spec[RemoveInput]{
+		Summary:    "Removes a place that data is sent to.",
 		Permission: "integration:write", Sensitive: true,
 		Tenant:   func(RemoveInput) governance.TenantID { return "" },
 		Resource: func(in RemoveInput) governance.Ref { return governance.RefTo("target", in.ID) },

@@ -42,8 +42,14 @@ func Policies(opts *PolicyOptions) []governance.Policy {
 	}
 	return []governance.Policy{
 		{ID: "impersonation-reason", Title: "An impersonation needs a reason", Actions: []string{ActionStart}, Mode: governance.Enforce, NeedWhy: true},
-		{ID: "credit-24h", Title: "Credits of a tenant over 24 hours", Actions: []string{ActionCredit}, Mode: governance.Enforce, NeedWhy: true, Require: one(),
+		{ID: "credit-24h", Title: "Credits and refunds of a tenant over 24 hours", Actions: []string{ActionCredit, ActionRefund}, Mode: governance.Enforce, NeedWhy: true, Require: one(),
 			Limits: []governance.Limit{{Unit: o.Credit.Unit(), Max: o.Credit.Minor, Window: day, By: governance.ByTenant, Convert: true}}},
+		// Beside credit-24h, which a server that was there before refunds keeps as it was.
+		{ID: "refund-24h", Title: "Refunds of a tenant over 24 hours", Actions: []string{ActionRefund}, Mode: governance.Enforce, NeedWhy: true, Require: one(),
+			Limits: []governance.Limit{{Unit: o.Credit.Unit(), Max: o.Credit.Minor, Window: day, By: governance.ByTenant, Convert: true}}},
+		{ID: "grant-30d", Title: "Days of features given to a tenant by hand over 30 days", Actions: []string{ActionGrant}, Mode: governance.Enforce, NeedWhy: true, Require: one(),
+			Limits: []governance.Limit{{Unit: UnitEntitlementDays, Max: 31, Window: governance.Duration{Duration: 30 * 24 * time.Hour}, By: governance.ByTenant}}},
+		{ID: "revoke-reason", Title: "Taking back a feature needs a reason", Actions: []string{ActionRevoke}, Mode: governance.Enforce, NeedWhy: true},
 		{ID: "downgrade-24h", Title: "Monthly revenue given up by one actor over 24 hours", Actions: []string{ActionPlan}, Mode: governance.Enforce, NeedWhy: true, Require: one(),
 			Limits: []governance.Limit{{Unit: o.Downgrade.Unit(), Max: o.Downgrade.Minor, Window: day, By: governance.ByActor, Convert: true}}},
 		{ID: "export-24h", Title: "Rows exported by one actor over 24 hours", Actions: []string{ActionExport}, Mode: governance.Enforce, NeedWhy: true, Require: one(),

@@ -45,6 +45,8 @@ func (q PlanQuote) MRRLost() governance.Money {
 // permission is needed as well.
 func PlanSpec(quote func(ctx context.Context, tx *governance.Tx, in PlanChange) (PlanQuote, error)) governance.Spec[PlanChange] {
 	return governance.Spec[PlanChange]{
+		Summary:    "Moves a tenant to another plan.",
+		Units:      []string{"*.cent"},
 		Permission: "tenant:plan",
 		Tenant:     func(in PlanChange) governance.TenantID { return in.Tenant },
 		Resource:   func(in PlanChange) governance.Ref { return tenantRef(in.Tenant) },
@@ -104,6 +106,8 @@ func CreditSpec(check func(ctx context.Context, tx *governance.Tx, in Credit) er
 		known[c] = true
 	}
 	return governance.Spec[Credit]{
+		Summary:    "Gives a tenant a credit.",
+		Units:      []string{"*.cent"},
 		Permission: "tenant:credit",
 		Sensitive:  true,
 		Tenant:     func(in Credit) governance.TenantID { return in.Tenant },
@@ -143,6 +147,8 @@ type Export struct {
 // is asked: an executor must not write more. Nobody exports while impersonating.
 func ExportSpec(datasets []string, count func(ctx context.Context, tx *governance.Tx, in Export) (int64, error)) governance.Spec[Export] {
 	return governance.Spec[Export]{
+		Summary:    "Takes a copy of a tenant's rows out of the product.",
+		Units:      []string{UnitRows},
 		Permission: "tenant:export",
 		Sensitive:  true,
 		Tenant:     func(in Export) governance.TenantID { return in.Tenant },

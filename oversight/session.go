@@ -166,6 +166,8 @@ type startInput struct {
 
 func (s *Service) startAction() *governance.Action[startInput] {
 	return governance.Define(ActionStart, governance.Spec[startInput]{
+		Summary:    "Works in a tenant's account as one of its users.",
+		Unheld:     "It is recorded, told to the tenant and reviewed by somebody else. Policies that hold it stand in docs/policies.md.",
 		Permission: PermissionStart,
 		Sensitive:  true, // nobody impersonates out of an impersonation
 		Tenant:     func(in startInput) governance.TenantID { return in.Tenant },

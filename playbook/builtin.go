@@ -21,6 +21,7 @@ type ApprovalInput struct {
 
 func (s *Service) defineApproval() *governance.Action[ApprovalInput] {
 	return governance.Define(ActionApproval, governance.Spec[ApprovalInput]{
+		Summary:    "Asks people whether a playbook may go on.",
 		Permission: "playbook:run",
 		Tenant:     func(in ApprovalInput) governance.TenantID { return in.Tenant },
 		Resource:   func(in ApprovalInput) governance.Ref { return governance.RefTo("playbook_run", in.Run) },

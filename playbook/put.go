@@ -73,6 +73,8 @@ func lastVersion(ctx context.Context, tx *governance.Tx, name string) (int64, er
 
 func (s *Service) definePut() *governance.Action[PutInput] {
 	return governance.Define(ActionPut, governance.Spec[PutInput]{
+		Summary:    "Stores a version of a playbook.",
+		Unheld:     "A version does nothing before a second person puts it into force.",
 		Permission: "playbook:write", Sensitive: true, Tenant: none[PutInput],
 		Resource: func(in PutInput) governance.Ref { return governance.Ref{Kind: "playbook", ID: in.Name} },
 		Validate: func(in PutInput) error {
@@ -168,6 +170,7 @@ func (s *Service) Put(ctx context.Context, id governance.Identity, source string
 
 func (s *Service) defineActivate() *governance.Action[ActivateInput] {
 	return governance.Define(ActionActivate, governance.Spec[ActivateInput]{
+		Summary:    "Puts a version of a playbook into force.",
 		Permission: "playbook:write", Sensitive: true, Tenant: none[ActivateInput],
 		Resource: func(in ActivateInput) governance.Ref { return governance.Ref{Kind: "playbook", ID: in.Name} },
 		Validate: func(in ActivateInput) error {

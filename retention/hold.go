@@ -197,6 +197,7 @@ const ActionReleaseHold = "retention.hold.release"
 
 func (s *Service) defineRelease() *governance.Action[releaseHold] {
 	return governance.Define(ActionReleaseHold, governance.Spec[releaseHold]{
+		Summary:    "Releases a legal hold.",
 		Permission: "retention:write",
 		Sensitive:  true,
 		Tenant:     func(releaseHold) governance.TenantID { return "" },

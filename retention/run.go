@@ -80,6 +80,8 @@ type PurgeInput struct {
 
 func (s *Service) definePurge() *governance.Action[PurgeInput] {
 	return governance.DefineRemote(ActionPurge, governance.Spec[PurgeInput]{
+		Summary:    "Deletes or anonymises what a plan counted.",
+		Units:      []string{unitRows, unitFirst},
 		Permission: "retention:run",
 		Sensitive:  true,
 		Tenant:     func(PurgeInput) governance.TenantID { return "" },

@@ -278,6 +278,7 @@ func (s *Service) area(field, code string) error {
 
 func (s *Service) definePutRule() *governance.Action[Rule] {
 	return governance.Define(ActionPutRule, governance.Spec[Rule]{
+		Summary:    "Stores a rule of retention.",
 		Permission: "retention:write",
 		Sensitive:  true,
 		Tenant:     func(Rule) governance.TenantID { return "" },
@@ -303,6 +304,7 @@ func (s *Service) definePutRule() *governance.Action[Rule] {
 
 func (s *Service) definePutPolicy() *governance.Action[Policy] {
 	return governance.Define(ActionPutPolicy, governance.Spec[Policy]{
+		Summary:    "Stores a policy of retention.",
 		Permission: "retention:write",
 		Sensitive:  true,
 		Tenant:     func(Policy) governance.TenantID { return "" },

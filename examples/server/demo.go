@@ -759,6 +759,9 @@ func (d *demonstration) work(ctx context.Context, data *billing.Data) error {
 	if err := held(err); err != nil {
 		return err
 	}
+	if err := d.moreWork(ctx, small, big); err != nil {
+		return err
+	}
 	_, err = d.app.product.Export(ctx, admin, governance.TenantID(other.ID), "all", why("Their data protection officer asks for a copy"))
 	return held(err)
 }

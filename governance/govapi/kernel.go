@@ -27,6 +27,7 @@ func Kernel(api huma.API, k *governance.Kernel) {
 	tenants(a)
 	alerts(a)
 	policies(a)
+	catalogue(a)
 	reviews(a)
 	delegations(a)
 	backTests(a)

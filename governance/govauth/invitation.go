@@ -57,6 +57,8 @@ func (in Invite) validate() error {
 
 func (s *Service) inviteAction() *governance.Action[Invite] {
 	return governance.Define("user.invite", governance.Spec[Invite]{
+		Summary:    "Invites a person, with roles.",
+		Unheld:     "An invitation into a role without power to decide or administer needs nobody else.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[Invite],
 		Resource: func(in Invite) governance.Ref { return personRef(in.ID) },
 		Validate: Invite.validate,

@@ -79,6 +79,8 @@ func keyRef(id string) governance.Ref { return governance.Ref{Kind: "key", ID: i
 
 func (s *Service) keyAction() *governance.Action[CreateKey] {
 	return governance.Define("key.create", governance.Spec[CreateKey]{
+		Summary:    "Makes an API key.",
+		Unheld:     "A personal key has no more rights than its person, a shared one the look-up of a help desk alone.",
 		Permission: "key:write", Sensitive: true, Tenant: noTenant[CreateKey],
 		Resource: func(in CreateKey) governance.Ref { return keyRef(in.ID) },
 		Validate: CreateKey.validate,

@@ -62,6 +62,7 @@ const issueWithin = 24 * time.Hour
 
 func (s *Service) linkAction() *governance.Action[SignInLink] {
 	return governance.Define("user.signin_link", governance.Spec[SignInLink]{
+		Summary:    "Makes a link by which a person signs in.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[SignInLink],
 		Resource: func(in SignInLink) governance.Ref { return personRef(in.Person) },
 		Version:  userVersion(func(in SignInLink) governance.PersonID { return in.Person }),

@@ -163,6 +163,7 @@ func userVersion[I any](person func(I) governance.PersonID) func(context.Context
 func (s *Service) rolesAction() *governance.Action[ChangeRoles] {
 	person := func(in ChangeRoles) governance.PersonID { return in.Person }
 	return governance.Define("user.roles", governance.Spec[ChangeRoles]{
+		Summary:    "Gives a person other roles.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[ChangeRoles],
 		Resource: func(in ChangeRoles) governance.Ref { return personRef(in.Person) },
 		Validate: func(in ChangeRoles) error { return validRoles("roles", in.Roles, PersonRoles()) },
@@ -183,6 +184,7 @@ func (s *Service) rolesAction() *governance.Action[ChangeRoles] {
 func (s *Service) activateAction() *governance.Action[Activate] {
 	person := func(in Activate) governance.PersonID { return in.Person }
 	return governance.Define("user.activate", governance.Spec[Activate]{
+		Summary:    "Lets a person sign in again.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[Activate],
 		Resource: func(in Activate) governance.Ref { return personRef(in.Person) },
 		Version:  userVersion(person),
@@ -205,6 +207,8 @@ func (s *Service) activateAction() *governance.Action[Activate] {
 func (s *Service) deactivateAction() *governance.Action[Deactivate] {
 	person := func(in Deactivate) governance.PersonID { return in.Person }
 	return governance.Define("user.deactivate", governance.Spec[Deactivate]{
+		Summary:    "Ends a person's access.",
+		Unheld:     "Taking access away must not wait.",
 		Permission: "user:write", Sensitive: true, Tenant: noTenant[Deactivate],
 		Resource: func(in Deactivate) governance.Ref { return personRef(in.Person) },
 		Version:  userVersion(person),

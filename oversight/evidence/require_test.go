@@ -72,5 +72,23 @@ func TestBuild_EveryRequirement(t *testing.T) {
 		r.Vote(t, raised, governance.Approve, "fay")
 		require.Equal(t, governance.StateExecuted, r.Vote(t, raised, governance.Approve, "sue").State)
 		require.Contains(t, strings.Join(holds(raised).Notes, "\n"), "asked for more than the policies")
+
+		// The tenant has to agree: the pack shows that its own person did.
+		r.Kernel.ContactsBy(func(context.Context, governance.TenantID) ([]governance.Contact, error) {
+			return []governance.Contact{{ID: "uma", Name: "Uma", Since: e.Now().Add(-48 * time.Hour)}}, nil
+		})
+		require.NoError(t, r.Kernel.InstallPolicies(ctx, governance.Policy{ID: "consent", Title: "The tenant agrees", Actions: []string{"tenant.rename"}, Mode: governance.Enforce,
+			Require: &governance.Require{AllOf: []governance.Quorum{{Group: governance.GroupTenant, Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}}))
+		out, err := ask("dana", &governance.DoOptions{Reason: "ask them"})
+		var held *governance.ApprovalRequiredError
+		require.ErrorAs(t, err, &held)
+		asked, err := r.Kernel.Approval(ctx, out.Action)
+		require.NoError(t, err)
+		r.Vote(t, asked, governance.Approve, "sue")
+		r.Vote(t, asked, governance.Approve, "fay")
+		agreed, err := r.Kernel.Decide(ctx, governance.Identity{Actor: governance.TenantActor("acme", governance.Contact{ID: "uma", Name: "Uma"})}, asked.ID, governance.Vote{Decision: governance.Approve, Digest: asked.Digest})
+		require.NoError(t, err)
+		require.Equal(t, governance.StateExecuted, agreed.State)
+		require.Equal(t, 3, holds(asked).Votes)
 	})
 }

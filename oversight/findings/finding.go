@@ -164,6 +164,8 @@ func (s *Service) decideAction() *governance.Action[Decide] {
 		return findingOf(ctx, tx, id)
 	}
 	return governance.Define(ActionDecide, governance.Spec[Decide]{
+		Summary:    "Closes a finding.",
+		Unheld:     "It changes nothing of what the finding is about.",
 		Permission: PermissionDecide, Sensitive: true,
 		Tenant:   func(Decide) governance.TenantID { return "" },
 		Resource: func(in Decide) governance.Ref { return governance.Ref{Kind: "finding", ID: in.Finding} },

@@ -56,10 +56,7 @@ type SampleFilter struct {
 	Limited  int  // most of them; 0 is all
 }
 
-// ActionRefund gives a tenant its money back, where the host has such an action.
-const ActionRefund = "tenant.refund"
-
-func credits() []string { return []string{oversight.ActionCredit, ActionRefund} }
+func credits() []string { return []string{oversight.ActionCredit, oversight.ActionRefund} }
 
 // Catalogue is the names of the actions that count as sensitive, sorted.
 func (s *Service) Catalogue() []string {

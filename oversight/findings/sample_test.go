@@ -31,7 +31,7 @@ func TestSamples(t *testing.T) {
 		nothing := func(context.Context, *governance.Tx, oversight.Credit) (governance.Result, error) {
 			return governance.Result{}, nil
 		}
-		refund := governance.Define(findings.ActionRefund, plain, nothing)
+		refund := governance.Define(oversight.ActionRefund, plain, nothing)
 		export := governance.Define(oversight.ActionExport, plain, nothing)
 		require.NoError(t, e.Kernel.Register(refund, export))
 		day := governance.Duration{Duration: 24 * time.Hour}

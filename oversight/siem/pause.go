@@ -13,7 +13,12 @@ type sinkInput struct {
 }
 
 func (s *Service) spec(want State) governance.Spec[sinkInput] {
+	summary, unheld := "Stops copying the log to a sink.", ""
+	if want == Paused {
+		summary, unheld = "Copies the log to a sink again.", "It restores what only two people could stop."
+	}
 	return governance.Spec[sinkInput]{
+		Summary: summary, Unheld: unheld,
 		Permission: PermissionWrite,
 		Sensitive:  true,
 		Tenant:     func(sinkInput) governance.TenantID { return "" },

@@ -69,6 +69,8 @@ func New(k *governance.Kernel) (*Actions, error) {
 	}
 	a := &Actions{k: k}
 	a.Restrict = governance.Define(ActionRestrict, governance.Spec[Restrict]{
+		Summary:    "Suspends a tenant, or takes one feature from it.",
+		Unheld:     "A person may have to stop abuse at once; an automation asks a person first.",
 		Permission: "tenant:restrict", Sensitive: true,
 		Tenant:   func(in Restrict) governance.TenantID { return in.Tenant },
 		Resource: func(in Restrict) governance.Ref { return tenantRef(in.Tenant) },
@@ -96,6 +98,8 @@ func New(k *governance.Kernel) (*Actions, error) {
 		},
 	}, a.restrict)
 	a.Lift = governance.Define(ActionLift, governance.Spec[Lift]{
+		Summary:    "Lifts one restriction of a tenant.",
+		Unheld:     "It gives back what a restriction took.",
 		Permission: "tenant:restrict", Sensitive: true,
 		Tenant:   func(in Lift) governance.TenantID { return in.Tenant },
 		Resource: func(in Lift) governance.Ref { return tenantRef(in.Tenant) },
@@ -110,6 +114,8 @@ func New(k *governance.Kernel) (*Actions, error) {
 		return governance.Result{Data: map[string]string{"reason": in.Reason}}, k.LiftTx(ctx, tx, e.Identity, in.Tenant, in.Reason, in.IfVersion)
 	})
 	a.Entitlement = governance.Define(ActionEntitlement, governance.Spec[Entitlement]{
+		Summary:    "Sets an entitlement for a playbook.",
+		Unheld:     "Playbooks ask for it, which a second person put into force; people use tenant.entitlement.grant.",
 		Permission: "tenant:plan", Sensitive: true,
 		Tenant:   func(in Entitlement) governance.TenantID { return in.Tenant },
 		Resource: func(in Entitlement) governance.Ref { return tenantRef(in.Tenant) },

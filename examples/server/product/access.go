@@ -49,13 +49,14 @@ func (a *App) access(v *visit) error {
 		return err
 	}
 	done, err := a.over.Acts(v.r.Context(), governance.ActionFilter{Tenant: v.tenant.Tenant.ID, States: []governance.State{governance.StateExecuted},
-		Names: []string{oversight.ActionPlan, oversight.ActionCredit, oversight.ActionExport}, Limit: 20})
+		Names: []string{oversight.ActionPlan, oversight.ActionCredit, oversight.ActionExport, oversight.ActionRefund, oversight.ActionGrant, oversight.ActionRevoke}, Limit: 20})
 	if err != nil {
 		return err
 	}
 	acts := make([]staffAct, len(done))
 	for i, d := range done {
-		acts[i] = staffAct{d, map[string]string{oversight.ActionPlan: "Plan changed", oversight.ActionCredit: "Credit given", oversight.ActionExport: "Data exported"}[d.Action]}
+		acts[i] = staffAct{d, map[string]string{oversight.ActionPlan: "Plan changed", oversight.ActionCredit: "Credit given", oversight.ActionExport: "Data exported",
+			oversight.ActionRefund: "Money refunded", oversight.ActionGrant: "Feature given", oversight.ActionRevoke: "Feature taken back"}[d.Action]}
 	}
 	return a.show(v, http.StatusOK, "access", "Access by our staff", "", map[string]any{"Log": log, "Next": next, "Acts": acts})
 }

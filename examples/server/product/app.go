@@ -57,7 +57,7 @@ func NewApp(svc *Service, over *oversight.Service, opts AppOptions) (*App, error
 	sum := sha256.Sum256(css)
 	a := &App{svc: svc, over: over, base: base, secure: opts.Secure, css: template.CSS(css), pages: map[string]*template.Template{}, mux: http.NewServeMux(), //nolint:gosec // our own file
 		policy: "default-src 'none'; script-src 'self'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"}
-	for _, p := range []string{"overview", "documents", "document", "team", "billing", "invoices", "settings", "access", "access_one", "signin", "message"} {
+	for _, p := range []string{"overview", "documents", "document", "team", "billing", "invoices", "settings", "access", "access_one", "signin", "message", "requests"} {
 		if a.pages[p], err = template.ParseFS(appFiles, "app/layout.html", "app/"+p+".html"); err != nil {
 			return nil, fmt.Errorf("product: %w", err)
 		}
@@ -78,6 +78,8 @@ func NewApp(svc *Service, over *oversight.Service, opts AppOptions) (*App, error
 		{"POST ", "settings/credentials", "email:write", "settings", a.setEmail},
 		{"POST ", "settings/api-keys", "apikey:write", "settings", a.createKey},
 		{"POST ", "settings/payout", "payout:write", "settings", a.setPayout},
+		{"GET ", "requests", "consent:write", "requests", a.requests},
+		{"POST ", "requests/{id}", "consent:write", "requests", a.answerRequest},
 		{"GET ", "access", "access:read", "access", a.access},
 		{"GET ", "access.json", "access:read", "access", a.accessJSON},
 		{"GET ", "access/{id}", "access:read", "access", a.accessOne},
@@ -88,6 +90,8 @@ func NewApp(svc *Service, over *oversight.Service, opts AppOptions) (*App, error
 	a.mux.HandleFunc("GET "+base+"banner.js", oversight.BannerScript)
 	a.mux.HandleFunc("GET "+base+"signin/{token}", a.signInPage)
 	a.mux.HandleFunc("POST "+base+"signin/{token}", a.signIn)
+	a.mux.HandleFunc("GET "+base+"consent/{token}", a.consentPage)
+	a.mux.HandleFunc("POST "+base+"consent/{token}", a.consent)
 	a.mux.HandleFunc("POST "+base+"signout", a.signOut)
 	return a, nil
 }
@@ -105,7 +109,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func rights(role string) []string {
 	switch role {
 	case RoleAdmin:
-		return []string{"document:read", "document:write", "team:read", "billing:read", "plan:write", "setting:read", "email:write", "apikey:write", "payout:write", "access:read"}
+		return []string{"document:read", "document:write", "team:read", "billing:read", "plan:write", "setting:read", "email:write", "apikey:write", "payout:write", "access:read", "consent:write"}
 	case RoleMember:
 		return []string{"document:read", "document:write", "team:read", "setting:read", "email:write"}
 	case RoleViewer:
@@ -202,7 +206,7 @@ func (a *App) show(v *visit, status int, name, title, note string, data any) err
 		p.User = v.id.Actor.Name
 	}
 	for _, n := range []struct{ right, title, path string }{{"", "Overview", ""}, {"document:read", "Documents", "documents"}, {"team:read", "Team", "team"}, {"billing:read", "Invoices", "invoices"}, {"billing:read", "Billing", "billing"},
-		{"setting:read", "Settings", "settings"}, {"access:read", "Staff access", "access"}} {
+		{"setting:read", "Settings", "settings"}, {"consent:write", "Requests", "requests"}, {"access:read", "Staff access", "access"}} {
 		if v.user != "" && (n.right == "" || v.may(n.right)) {
 			p.Nav = append(p.Nav, navItem{n.title, a.base + n.path, n.path == v.here})
 		}

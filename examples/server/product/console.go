@@ -33,6 +33,9 @@ func Section(svc *Service) console.Section {
 		Routes: []console.Route{
 			{Pattern: "POST /tenants/{id}/plan", Permission: "tenant:plan", Post: p.plan, Back: p.back},
 			{Pattern: "POST /tenants/{id}/credits", Permission: "tenant:credit", Post: p.credit, Back: p.back},
+			{Pattern: "POST /tenants/{id}/refunds", Permission: "tenant:credit", Post: p.refund, Back: p.back},
+			{Pattern: "POST /tenants/{id}/grants", Permission: "tenant:plan", Post: p.grant, Back: p.back},
+			{Pattern: "POST /tenants/{id}/revocations", Permission: "tenant:plan", Post: p.revoke, Back: p.back},
 			{Pattern: "POST /tenants/{id}/exports", Permission: "tenant:export", Post: p.export, Back: p.back},
 			{Pattern: "GET /exports/{id}/download", Permission: "tenant:export", Serve: p.download},
 		},
@@ -68,6 +71,8 @@ type tabPage struct {
 	Tenant      governance.TenantID
 	Facts       []console.Fact
 	Credits     []CreditEntry
+	Refunds     []RefundEntry
+	Given       []governance.Entitlement // by hand
 	Exports     []exportLine
 	ShowExports bool
 	Forms       []form
@@ -100,6 +105,10 @@ func (p pages) tab(c *console.Ctx, t governance.TenantState) (tabPage, error) {
 	if page.Credits, err = p.svc.Credits(ctx, id, uuid.Nil, 20); err != nil {
 		return page, err
 	}
+	if page.Refunds, err = p.svc.Refunds(ctx, id, uuid.Nil, 20); err != nil {
+		return page, err
+	}
+	page.Given = byHand(t)
 	if page.ShowExports {
 		files, err := p.svc.Exports(ctx, id, 20)
 		if err != nil {
@@ -116,8 +125,14 @@ func (p pages) tab(c *console.Ctx, t governance.TenantState) (tabPage, error) {
 	if err != nil {
 		return page, err
 	}
-	for _, f := range forms(plans, sub, p.svc.Currencies(), users, documents) {
-		if !c.Can(map[string]string{"plan": "tenant:plan", "credits": "tenant:credit", "exports": "tenant:export"}[f.Path]) || f.Path == "plan" && sub.Tenant == "" {
+	invoices, err := p.svc.Invoices(ctx, id, 50)
+	if err != nil {
+		return page, err
+	}
+	all := append(forms(plans, sub, p.svc.Currencies(), users, documents), moreForms(invoices, p.svc.Features(), t)...)
+	for _, f := range all {
+		if !c.Can(map[string]string{"plan": "tenant:plan", "credits": "tenant:credit", "exports": "tenant:export",
+			"refunds": "tenant:credit", "grants": "tenant:plan", "revocations": "tenant:plan"}[f.Path]) || f.Path == "plan" && sub.Tenant == "" {
 			continue
 		}
 		for i := range f.Fields {
@@ -237,9 +252,13 @@ func stories() []console.Story {
 	t := governance.Tenant{ID: "acme", Name: "Acme GmbH"}
 	sub := Subscription{Tenant: "acme", Plan: "growth", Seats: 40, MRR: governance.Money{Minor: 116_000, Currency: "EUR"}, ChangedAt: at}
 	full := tabPage{Tenant: "acme", Facts: subscriptionFacts(sub, 40, 1200), ShowExports: true, Forms: forms(DefaultPlans(), sub, []string{"EUR", "GBP", "USD"}, 40, 1200),
+		Refunds: []RefundEntry{{Invoice: "ACME-2026-10", Money: governance.Money{Minor: 4_000, Currency: "EUR"}, Reason: "charged twice", Actor: "user:dana", At: at}},
+		Given:   []governance.Entitlement{{Feature: "sso", ExpiresAt: at.AddDate(0, 1, 0), Source: "hand"}},
 		Credits: []CreditEntry{{Money: governance.Money{Minor: 12_550, Currency: "EUR"}, Reason: strings.Repeat("goodwill ", 40), Actor: "user:dana", At: at}},
 		Exports: []exportLine{{ExportFile{Dataset: "all", Rows: 1240, Bytes: 88_000, Person: "dana", Reason: "asked by their counsel", MadeAt: at, ExpiresAt: at.Add(24 * time.Hour)}, "/exports/x/download?expires=1"},
 			{ExportFile{Dataset: "users", Rows: 40, Bytes: 900, Person: "kim", Gone: true, MadeAt: at.AddDate(0, 0, -3)}, ""}}}
+	full.Forms = append(full.Forms, moreForms([]Invoice{{Number: "ACME-2026-10", Money: governance.Money{Minor: 116_000, Currency: "EUR"}, Paid: true}}, []string{"sso", "audit"},
+		governance.TenantState{Entitlements: full.Given})...)
 	return []console.Story{
 		{Name: "billing, full", View: tabView(t, full)},
 		{Name: "billing, nothing yet", View: tabView(t, tabPage{Tenant: "acme", ShowExports: true})},

@@ -44,9 +44,11 @@ type Service struct {
 	plan   *governance.Action[oversight.PlanChange]
 	credit *governance.Action[oversight.Credit]
 	export *governance.Action[oversight.Export]
+	refund *governance.Action[oversight.Refund]
+	grants *oversight.Grants
 }
 
-// New makes a Service and registers its three actions.
+// New makes a Service and registers its actions.
 func New(k *governance.Kernel, opts *Options) (*Service, error) {
 	if k == nil || opts == nil || opts.Blobs == nil {
 		return nil, errors.New("product: a kernel and Options.Blobs are required")
@@ -68,9 +70,15 @@ func New(k *governance.Kernel, opts *Options) (*Service, error) {
 	s.plan = governance.Define(oversight.ActionPlan, oversight.PlanSpec(s.quoteTx), s.changePlanTx)
 	s.credit = governance.Define(oversight.ActionCredit, oversight.CreditSpec(s.mayCreditTx, s.Currencies()...), s.creditTx)
 	s.export = governance.DefineRemote(oversight.ActionExport, oversight.ExportSpec(Datasets(), s.countTx), governance.Remote[oversight.Export]{Call: s.callExport, Lookup: s.lookupExport})
-	if err := k.Register(s.plan, s.credit, s.export); err != nil {
+	s.refund = governance.Define(oversight.ActionRefund, oversight.RefundSpec(s.quoteRefundTx, s.Currencies()...), s.refundTx)
+	if err := k.Register(s.plan, s.credit, s.export, s.refund); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.grants, err = oversight.NewGrants(k, s.Features()...); err != nil {
+		return nil, err
+	}
+	k.ContactsBy(s.Contacts)
 	k.Background("product.exports", time.Minute, s.RemoveExpired)
 	return s, nil
 }

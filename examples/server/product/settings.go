@@ -25,6 +25,7 @@ type Invoice struct {
 	Money    governance.Money
 	Paid     bool
 	IssuedAt time.Time
+	Refunded governance.Money // of what was paid
 }
 
 // AddInvoicesTx inserts invoices.
@@ -54,7 +55,7 @@ func (s *Service) Invoices(ctx context.Context, tenant governance.TenantID, limi
 	}
 	out := make([]Invoice, len(rows))
 	for i, r := range rows {
-		out[i] = Invoice{r.Number, governance.TenantID(r.Tenant), governance.Money{Minor: r.Minor, Currency: r.Currency}, r.Paid, r.IssuedAt.Time()}
+		out[i] = Invoice{r.Number, governance.TenantID(r.Tenant), governance.Money{Minor: r.Minor, Currency: r.Currency}, r.Paid, r.IssuedAt.Time(), governance.Money{Minor: r.Refunded, Currency: r.Currency}}
 	}
 	return out, nil
 }

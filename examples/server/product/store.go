@@ -85,6 +85,7 @@ type invoiceRow struct {
 	Minor    int64        `bun:"minor"`
 	Currency string       `bun:"currency"`
 	Paid     bool         `bun:"paid"`
+	Refunded int64        `bun:"refunded_minor"`
 	IssuedAt govdb.Micros `bun:"issued_at"`
 }
 

@@ -104,6 +104,8 @@ func campaignRef(id string) governance.Ref {
 
 func (s *Service) startAction() *governance.Action[Start] {
 	return governance.Define(ActionStart, governance.Spec[Start]{
+		Summary:    "Begins a campaign in which access is attested.",
+		Unheld:     "It asks people to look at access, and changes none.",
 		Permission: PermissionWrite, Sensitive: true,
 		Tenant:   func(Start) governance.TenantID { return "" },
 		Resource: func(in Start) governance.Ref { return campaignRef(in.ID) },

@@ -299,6 +299,12 @@ func (c *actionCheck) decided() {
 	}
 }
 
+// groupTenant is the place that the tenant's own people fill, and actorTenant their kind.
+const (
+	groupTenant = "tenant"
+	actorTenant = "tenant"
+)
+
 // escalated opens the places of a requirement to the group that it escalates to, when a
 // record says that this was done and the time for it had come.
 func (c *actionCheck) escalated(r requirement) requirement {
@@ -315,7 +321,9 @@ func (c *actionCheck) escalated(r requirement) requirement {
 		}
 		for _, qs := range [][]quorum{r.AllOf, r.AnyOf} {
 			for i := range qs {
-				qs[i].Or = append(qs[i].Or, r.Escalate.To)
+				if qs[i].Group != groupTenant { // whose place nobody else fills
+					qs[i].Or = append(qs[i].Or, r.Escalate.To)
+				}
 			}
 		}
 		return r
@@ -348,6 +356,11 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		if vote.Person != r.Actor.Person || vote.Actor != r.Actor.ID || vote.Decision != data.Decision || vote.Comment != data.Comment ||
 			!slices.Equal(vote.Groups, data.Groups) || !near(vote.At, r.at, slack) {
 			c.bad(place, "the vote of %s is not the one of record %s", vote.Person, r.ID)
+			continue
+		}
+		ofTenant := r.Actor.Kind == actorTenant && r.Actor.Tenant != "" && r.Actor.Tenant == c.held.Tenant && r.Subject == nil
+		if ofTenant != slices.ContainsFunc(vote.Groups, func(g string) bool { return g == groupTenant || strings.HasPrefix(g, groupTenant+"?") }) {
+			c.bad(r.place, "record %s: %s is not of the tenant in whose place they voted", r.ID, vote.Person)
 			continue
 		}
 		if vote.Digest != c.a.Digest {

@@ -98,6 +98,8 @@ type record struct {
 	Actor   struct {
 		ID     string `json:"id"`
 		Person string `json:"person"`
+		Kind   string `json:"kind"`
+		Tenant string `json:"tenant"`
 	} `json:"actor"`
 	Subject *struct {
 		ID     string `json:"id"`

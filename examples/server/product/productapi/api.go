@@ -169,6 +169,7 @@ func Register(api huma.API, svc *product.Service) {
 		func(ctx context.Context, id governance.Identity, in *productExport) (governance.Outcome, error) {
 			return svc.Export(ctx, id, governance.TenantID(in.ID), in.Body.Dataset, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason, Ticket: in.Body.Ticket})
 		})
+	money(a, svc, tags)
 	reads(a, svc, tags)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,20 +16,18 @@ import (
 
 func checkLog(ctx context.Context, c *call) error {
 	opts := &offline.Options{Witnesses: c.witnesses}
-	for _, path := range c.earlier {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		opts.Earlier = append(opts.Earlier, string(b))
+	var err error
+	if opts.Earlier, err = c.kept(); err != nil {
+		return err
 	}
 	if c.entries {
 		opts.Entry = func(n int64, body []byte) { _, _ = fmt.Fprintf(c.out, "%d %s\n", n, body) }
 	}
-	src, err := c.source()
+	src, done, err := c.source()
 	if err != nil {
 		return err
 	}
+	defer done()
 	rep, err := offline.Check(ctx, src, c.key, opts)
 	if err != nil {
 		return err
@@ -36,12 +35,7 @@ func checkLog(ctx context.Context, c *call) error {
 	if rep.Head.Origin != "" {
 		_, _ = fmt.Fprintf(c.out, "%d records of %s, %d bytes read\n", rep.Head.Size, rep.Head.Origin, rep.Bytes)
 	}
-	for _, w := range rep.Head.Cosigned {
-		_, _ = fmt.Fprintf(c.out, "witnessed by %s at %s\n", w.Witness, time.Unix(w.Time, 0).UTC().Format(time.RFC3339))
-	}
-	for _, name := range rep.Head.Unchecked {
-		_, _ = fmt.Fprintf(c.out, "not checked: the signature of %s, whose key was not given\n", name)
-	}
+	c.cosigned(rep.Head)
 	if rep.Tenants > 0 {
 		_, _ = fmt.Fprintf(c.out, "the sequences of %d tenants are as they were signed\n", rep.Tenants)
 	}
@@ -59,19 +53,74 @@ func (c *call) verdict(problems []string, good string) error {
 	return errProblems
 }
 
-func (c *call) source() (offline.Source, error) {
+// kept reads the checkpoints kept from before.
+func (c *call) kept() ([]string, error) {
+	var out []string
+	for _, path := range c.earlier {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, string(b))
+	}
+	return out, nil
+}
+
+func checkGrowth(_ context.Context, c *call) error {
+	earlier, err := c.kept()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(c.arg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	rep, err := offline.CheckGrowth(f, c.key, earlier, c.witnesses...)
+	if err != nil {
+		return c.failed(err)
+	}
+	_, _ = fmt.Fprintf(c.out, "%d records of %s, from record %d on\n", rep.Head.Size-rep.From, rep.Head.Origin, rep.From)
+	c.cosigned(rep.Head)
+	if !rep.Anchored {
+		return c.verdict(nil, fmt.Sprintf("Every record is as it was signed. That they follow what you know of the first %d needs -earlier.", rep.From))
+	}
+	return c.verdict(nil, fmt.Sprintf("These are all by which the log grew from %d records to %d.", rep.From, rep.Head.Size))
+}
+
+// cosigned says who signed beside the log.
+func (c *call) cosigned(h offline.Head) {
+	for _, w := range h.Cosigned {
+		_, _ = fmt.Fprintf(c.out, "witnessed by %s at %s\n", w.Witness, time.Unix(w.Time, 0).UTC().Format(time.RFC3339))
+	}
+	for _, name := range h.Unchecked {
+		_, _ = fmt.Fprintf(c.out, "not checked: the signature of %s, whose key was not given\n", name)
+	}
+}
+
+// source opens what is to be checked; call done afterwards.
+func (c *call) source() (src offline.Source, done func(), err error) {
+	done = func() {}
 	if !strings.HasPrefix(c.arg, "http://") && !strings.HasPrefix(c.arg, "https://") {
-		return offline.Dir(c.arg), nil
+		if info, err := os.Stat(c.arg); err == nil && info.Mode().IsRegular() {
+			z, err := zip.OpenReader(c.arg)
+			if err != nil {
+				return nil, done, fmt.Errorf("%s: %w", c.arg, err)
+			}
+			return offline.Files{FS: z}, func() { _ = z.Close() }, nil
+		}
+		return offline.Dir(c.arg), done, nil
 	}
 	header := http.Header{}
 	for _, h := range c.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
-			return nil, fmt.Errorf("%w: -header %q is not 'Name: value'", errUsage, h)
+			return nil, done, fmt.Errorf("%w: -header %q is not 'Name: value'", errUsage, h)
 		}
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	return offline.NewURL(c.arg, nil, header)
+	src, err = offline.NewURL(c.arg, nil, header)
+	return src, done, err
 }
 
 func checkProof(_ context.Context, c *call) error {

@@ -1,7 +1,8 @@
 // Command reeve-verify checks what a Reeve ledger handed out, with nothing but the
 // log's verification key: no database, no server, no trust in either.
 //
-//	reeve-verify log    -key KEY FOLDER|URL   every byte of an exported or served log
+//	reeve-verify log    -key KEY FOLDER|ZIP|URL   every byte of an exported or served log
+//	reeve-verify growth -key KEY FILE         an export of what the log grew by
 //	reeve-verify proof  -key KEY FILE         one record's proof, as JSON or C2SP tlog-proof
 //	reeve-verify tenant -key KEY FILE         that the records of a tenant are all there are
 //
@@ -45,7 +46,8 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"log", "FOLDER|URL", "check every byte of an exported or served log", checkLog},
+		{"log", "FOLDER|ZIP|URL", "check every byte of an exported or served log", checkLog},
+		{"growth", "FILE", "check an export of what the log grew by", checkGrowth},
 		{"proof", "FILE", "check one record's proof", checkProof},
 		{"tenant", "FILE", "check that the records of a tenant are all there are", checkTenant},
 	}
@@ -96,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
 		for _, c := range commands() {
-			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-11s %s\n", c.name, c.args, c.does)
+			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-14s %s\n", c.name, c.args, c.does)
 		}
 		if len(args) == 0 {
 			return fmt.Errorf("%w: a command is missing", errUsage)
@@ -117,6 +119,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, which must be part of the log; may be given several times")
 			flags.Var(&in.headers, "header", "a header for a URL, as 'Name: value'; may be given several times")
 			flags.BoolVar(&in.entries, "entries", false, "print every record")
+		case "growth":
+			flags.Var(&in.witnesses, "witness", "a witness's key; may be given several times")
+			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, of the size that the export begins at; may be given several times")
 		case "proof":
 			flags.StringVar(&in.body, "body", "", "the file with the record, for a proof in the form of C2SP tlog-proof")
 		}

@@ -387,10 +387,10 @@ func VerifyTenant(vkey string, p TenantProof) error {
 	return nil
 }
 
-func parseAny(checkpoint []byte, keys []string) (Head, error) {
+func parseAny(checkpoint []byte, keys []string, witnesses ...string) (Head, error) {
 	var errs []error
 	for _, key := range keys {
-		head, err := ParseHead(checkpoint, key)
+		head, err := ParseHead(checkpoint, key, witnesses...)
 		if err == nil {
 			return head, nil
 		}

@@ -94,6 +94,7 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 	if err != nil {
 		return err
 	}
+	a.reeve.Explorer.Watch(p)
 	if err := p.Restore(ctx); err != nil {
 		return err
 	}

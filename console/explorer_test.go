@@ -13,6 +13,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/governance/ledger/offline"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 func newExplorer(t *testing.T) (*govtest.Env, *explorer.Service, Section, http.Handler) {
@@ -66,7 +67,7 @@ func TestExplorer_ExportAndErase(t *testing.T) {
 	vic.get("/ledger", http.StatusOK) // reading is a record with a name
 	e.Drain(t)
 	got := vic.post("/integrity/export", http.StatusOK, "kind", "since", "from", "0")
-	rep, err := offline.CheckGrowth(strings.NewReader(got.body), e.Kernel.Ledger().VerifierKey(), nil)
+	rep, err := offline.CheckGrowth(strings.NewReader(got.body), e.Kernel.Ledger().VerifierKey(), nil, cosign.Policy{})
 	require.NoError(t, err)
 	require.Positive(t, rep.Head.Size)
 	require.Contains(t, e.Actions(t), "ledger.export observed")

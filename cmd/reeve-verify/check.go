@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/reevehq/reeve/governance/ledger/offline"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
+	"github.com/reevehq/reeve/oversight/evidence/pack"
 )
 
 func checkLog(ctx context.Context, c *call) error {
-	opts := &offline.Options{Witnesses: c.witnesses}
+	opts := &offline.Options{Witnesses: c.witnesses, Quorum: c.quorum}
 	var err error
 	if opts.Earlier, err = c.kept(); err != nil {
 		return err
@@ -35,7 +37,7 @@ func checkLog(ctx context.Context, c *call) error {
 	if rep.Head.Origin != "" {
 		_, _ = fmt.Fprintf(c.out, "%d records of %s, %d bytes read\n", rep.Head.Size, rep.Head.Origin, rep.Bytes)
 	}
-	c.cosigned(rep.Head)
+	c.cosigned(rep.Head.Cosigned, rep.Head.Unchecked)
 	if rep.Tenants > 0 {
 		_, _ = fmt.Fprintf(c.out, "the sequences of %d tenants are as they were signed\n", rep.Tenants)
 	}
@@ -76,12 +78,12 @@ func checkGrowth(_ context.Context, c *call) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	rep, err := offline.CheckGrowth(f, c.key, earlier, c.witnesses...)
+	rep, err := offline.CheckGrowth(f, c.key, earlier, c.policy())
 	if err != nil {
 		return c.failed(err)
 	}
 	_, _ = fmt.Fprintf(c.out, "%d records of %s, from record %d on\n", rep.Head.Size-rep.From, rep.Head.Origin, rep.From)
-	c.cosigned(rep.Head)
+	c.cosigned(rep.Head.Cosigned, rep.Head.Unchecked)
 	if !rep.Anchored {
 		return c.verdict(nil, fmt.Sprintf("Every record is as it was signed. That they follow what you know of the first %d needs -earlier.", rep.From))
 	}
@@ -89,11 +91,11 @@ func checkGrowth(_ context.Context, c *call) error {
 }
 
 // cosigned says who signed beside the log.
-func (c *call) cosigned(h offline.Head) {
-	for _, w := range h.Cosigned {
+func (c *call) cosigned(by []cosign.Signature, unknown []string) {
+	for _, w := range by {
 		_, _ = fmt.Fprintf(c.out, "witnessed by %s at %s\n", w.Witness, time.Unix(w.Time, 0).UTC().Format(time.RFC3339))
 	}
-	for _, name := range h.Unchecked {
+	for _, name := range unknown {
 		_, _ = fmt.Fprintf(c.out, "not checked: the signature of %s, whose key was not given\n", name)
 	}
 }
@@ -121,6 +123,38 @@ func (c *call) source() (src offline.Source, done func(), err error) {
 	}
 	src, err = offline.NewURL(c.arg, nil, header)
 	return src, done, err
+}
+
+func (c *call) policy() cosign.Policy {
+	return cosign.Policy{Witnesses: c.witnesses, Quorum: c.quorum}
+}
+
+func checkPack(_ context.Context, c *call) error {
+	f, err := os.Open(c.arg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	rep, err := pack.VerifyWitnessed(f, info.Size(), c.key, c.policy())
+	if err != nil {
+		return err
+	}
+	if rep.ID != "" {
+		_, _ = fmt.Fprintf(c.out, "%s %s, built %s by %s\n%d files, %d records, %d votes, %d chunks\n", rep.Subject.Kind, rep.Subject.ID, rep.MadeAt.UTC().Format(time.RFC3339), rep.MadeBy, rep.Files, rep.Records, rep.Votes, rep.Chunks)
+	}
+	c.cosigned(rep.Cosigned, rep.Unknown)
+	for _, n := range rep.Notes {
+		_, _ = fmt.Fprintln(c.out, "note:", n)
+	}
+	problems := make([]string, len(rep.Problems))
+	for i, p := range rep.Problems {
+		problems[i] = p.String()
+	}
+	return c.verdict(problems, "Every byte is as it was built, and every record is in the log.")
 }
 
 func checkProof(_ context.Context, c *call) error {

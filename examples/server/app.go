@@ -37,6 +37,7 @@ import (
 	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/findings"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/oversight/siem"
@@ -215,6 +216,11 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if opts.Recordings, err = recorder.OpenDir(filepath.Join(a.cfg.text("data"), "recordings")); err != nil {
 		return err
 	}
+	witnesses, err := witnessPolicy(a.cfg)
+	if err != nil {
+		return err
+	}
+	opts.Evidence = &evidence.Options{Witnesses: witnesses}
 	opts.SIEM.Version, opts.SIEM.Logger = programVersion(), a.log
 	if opts.SIEM.Sinks, err = sinks(a.cfg, client); err != nil {
 		return err

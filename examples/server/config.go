@@ -41,6 +41,7 @@ var settings = []setting{
 	{key: "auto_migrate", standard: "true", doc: "bring the tables up to date at start; false only checks them", check: checkBool},
 	{key: "ledger_origin", standard: "reeve.local", doc: "name of the ledger, first line of its checkpoints", check: notEmpty},
 	{key: "ledger_witnesses", doc: "witnesses that cosign checkpoints, as 'address key', comma-separated", check: checkWitnesses},
+	{key: "ledger_witness_quorum", standard: "0", doc: "how many witnesses must have signed the checkpoint of a pack of evidence", check: checkCount},
 	{key: "ledger_publish_file", doc: "file that checkpoints are appended to, best on another machine"},
 	{key: "ledger_publish_url", doc: "address that checkpoints are posted to", secret: true, check: checkURL},
 	{key: "log_level", standard: "info", doc: "debug, info, warn or error", check: oneOf("debug", "info", "warn", "error")},

@@ -19,6 +19,7 @@ import (
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/governance/ledger/offline"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 type world struct {
@@ -194,7 +195,7 @@ func TestService_ExportSince(t *testing.T) {
 			got, err := log.WriteGrowth(t.Context(), from, &out)
 			require.NoError(t, err)
 			require.Equal(t, size, got)
-			rep, err := offline.CheckGrowth(&out, log.VerifierKey(), nil)
+			rep, err := offline.CheckGrowth(&out, log.VerifierKey(), nil, cosign.Policy{})
 			require.NoError(t, err, "from %d", from)
 			require.Equal(t, size, rep.Head.Size)
 			if from == kept[0].Size || from == kept[1].Size || from == size {
@@ -209,7 +210,7 @@ func TestService_ExportSince(t *testing.T) {
 		require.Contains(t, f.Check, "reeve-verify growth")
 		whole := read(t, f)
 		check := func(b []byte, earlier ...string) error {
-			_, err := offline.CheckGrowth(bytes.NewReader(b), log.VerifierKey(), earlier)
+			_, err := offline.CheckGrowth(bytes.NewReader(b), log.VerifierKey(), earlier, cosign.Policy{})
 			return err
 		}
 		require.NoError(t, check(whole, kept[0].Note))
@@ -233,7 +234,7 @@ func TestService_ExportSince(t *testing.T) {
 		}
 		_, other, err := ledger.GenerateKey("reeve.other")
 		require.NoError(t, err)
-		_, err = offline.CheckGrowth(bytes.NewReader(whole), other, nil)
+		_, err = offline.CheckGrowth(bytes.NewReader(whole), other, nil, cosign.Policy{})
 		require.ErrorIs(t, err, offline.ErrBadProof)
 		require.False(t, errors.Is(check(whole), offline.ErrBadProof))
 	})

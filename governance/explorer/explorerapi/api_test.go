@@ -17,6 +17,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/governance/ledger/offline"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 func TestAPI(t *testing.T) {
@@ -50,7 +51,7 @@ func TestAPI(t *testing.T) {
 	require.Contains(t, call("vic", http.MethodGet, "/ledger/verifications", "", http.StatusOK), v.ID)
 	e.Drain(t)
 	file := call("vic", http.MethodPost, "/ledger/exports", `{"kind":"since"}`, http.StatusOK)
-	_, err = offline.CheckGrowth(strings.NewReader(file), e.Kernel.Ledger().VerifierKey(), nil)
+	_, err = offline.CheckGrowth(strings.NewReader(file), e.Kernel.Ledger().VerifierKey(), nil, cosign.Policy{})
 	require.NoError(t, err)
 	call("vic", http.MethodPost, "/ledger/exports", `{"kind":"since","from":4000}`, http.StatusNotFound)
 	call("vic", http.MethodPost, "/ledger/exports", `{"kind":"other"}`, http.StatusUnprocessableEntity)

@@ -10,6 +10,8 @@ import (
 	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 // Growth is the first line of an export of what a log grew by: everything after its
@@ -37,9 +39,12 @@ type GrowthReport struct {
 // log's verification key. earlier are checkpoints kept from before; those of other
 // sizes than the export begins at are an error, since it cannot say anything of them.
 // Every failure of the contents is ErrBadProof.
-func CheckGrowth(r io.Reader, vkey string, earlier []string, witnesses ...string) (GrowthReport, error) {
+func CheckGrowth(r io.Reader, vkey string, earlier []string, witnesses cosign.Policy) (GrowthReport, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var rep GrowthReport
+	if _, err := witnesses.Verifiers(); err != nil {
+		return rep, fmt.Errorf("offline: %w", err)
+	}
 	bad := func(format string, args ...any) (GrowthReport, error) {
 		return rep, fmt.Errorf("%w: "+format, append([]any{ErrBadProof}, args...)...)
 	}
@@ -58,7 +63,7 @@ func CheckGrowth(r io.Reader, vkey string, earlier []string, witnesses ...string
 	if err != nil {
 		return bad("the keys: %w", err)
 	}
-	if rep.Head, err = parseAny([]byte(g.Checkpoint), keys, witnesses...); err != nil {
+	if rep.Head, err = parseAny([]byte(g.Checkpoint), keys, witnesses); err != nil {
 		return bad("the checkpoint: %w", err)
 	}
 	rep.From = g.From
@@ -77,7 +82,7 @@ func CheckGrowth(r io.Reader, vkey string, earlier []string, witnesses ...string
 		earlier = append([]string{g.Earlier}, earlier...)
 	}
 	for _, c := range earlier {
-		before, err := parseAny([]byte(c), keys)
+		before, err := parseAny([]byte(c), keys, cosign.Policy{})
 		if err != nil {
 			return bad("the earlier checkpoint: %w", err)
 		}

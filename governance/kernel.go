@@ -34,6 +34,8 @@ type Options struct {
 	Hooks      Hooks
 	CallLimit  time.Duration                // deadline of a remote executor's call; default 30s
 	Links      func(kind, id string) string // address of a thing in the console; default none
+	// KeepNotices is how long notices of alerts and their tries are kept; default 400 days.
+	KeepNotices time.Duration
 	// BackTested refuses a policy that comes into force without the hash of a back-test.
 	BackTested bool
 }
@@ -89,6 +91,9 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	if o.LedgerKey == "" {
 		errs = append(errs, errors.New("governance: Options.LedgerKey is required"))
 	}
+	if o.KeepNotices < 0 {
+		errs = append(errs, fmt.Errorf("governance: Options.KeepNotices is %s, want > 0", o.KeepNotices))
+	}
 	names := map[string]bool{"": true, "*": true}
 	for i, n := range o.Notifiers {
 		if names[n.Name()] {
@@ -101,6 +106,9 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.KeepNotices == 0 {
+		o.KeepNotices = keepNotices
 	}
 	if o.CallLimit == 0 {
 		o.CallLimit = 30 * time.Second

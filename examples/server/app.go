@@ -197,7 +197,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	opts := parts()
 	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers,
-		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link}
+		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, KeepNotices: a.cfg.duration("alert_history")}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
 	}

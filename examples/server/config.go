@@ -57,6 +57,7 @@ var settings = []setting{
 	{key: "notify_mail_to", doc: "addresses that they go to, comma-separated", check: checkMailList},
 	{key: "notify_mail_user", doc: "name to log in with; empty does not log in"},
 	{key: "notify_mail_password", doc: "password of that name", secret: true},
+	{key: "alert_history", standard: "9600h", doc: "how long notices of alerts and their tries are kept", check: checkDuration},
 	{key: "siem_file", doc: "file that the ledger and the alerts are appended to as OCSF, a line of JSON each"},
 	{key: "siem_syslog", doc: "tcp://host:port or tls://host:port of a syslog server that they go to", check: checkSyslog},
 	{key: "siem_syslog_ca", doc: "PEM file of who vouches for that server; default the system's"},

@@ -67,8 +67,10 @@ func TestBuild_EveryRequirement(t *testing.T) {
 
 		// a call to somebody else's system under broken glass: its record carries the decision
 		notify := governance.DefineRemote("tenant.notify", governance.Spec[evidencetest.Rename]{Permission: "tenant:rename",
-			Tenant:   func(in evidencetest.Rename) governance.TenantID { return in.Tenant },
-			Resource: func(in evidencetest.Rename) governance.Ref { return governance.Ref{Kind: "tenant", ID: string(in.Tenant)} },
+			Tenant: func(in evidencetest.Rename) governance.TenantID { return in.Tenant },
+			Resource: func(in evidencetest.Rename) governance.Ref {
+				return governance.Ref{Kind: "tenant", ID: string(in.Tenant)}
+			},
 		}, governance.Remote[evidencetest.Rename]{
 			Call: func(context.Context, string, evidencetest.Rename) (governance.Result, error) {
 				return governance.Result{Data: map[string]any{"sent": true}}, nil

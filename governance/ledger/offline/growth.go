@@ -70,13 +70,13 @@ func CheckGrowth(r io.Reader, vkey string, earlier []string, witnesses cosign.Po
 	if g.From < 0 || g.From > rep.Head.Size || len(g.Peaks) != bits.OnesCount64(uint64(g.From)) {
 		return bad("%d subtrees cannot be those of %d of %d records", len(g.Peaks), g.From, rep.Head.Size)
 	}
-	tree := make([]tlog.Hash, len(g.Peaks))
+	tree := make([]tlog.Hash, 0, 64)
 	for i, p := range g.Peaks {
 		b, err := base64.StdEncoding.DecodeString(p)
 		if err != nil || len(b) != tlog.HashSize || base64.StdEncoding.EncodeToString(b) != p {
 			return bad("subtree %d is malformed", i+1)
 		}
-		tree[i] = tlog.Hash(b)
+		tree = append(tree, tlog.Hash(b))
 	}
 	if g.Earlier != "" {
 		earlier = append([]string{g.Earlier}, earlier...)

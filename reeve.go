@@ -13,6 +13,8 @@ import (
 	"github.com/reevehq/reeve/analytics/sqlwarehouse"
 	"github.com/reevehq/reeve/console"
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/explorer"
+	"github.com/reevehq/reeve/governance/explorer/explorerapi"
 	"github.com/reevehq/reeve/governance/govapi"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/schedule"
@@ -59,6 +61,7 @@ type Options struct {
 // Reeve is the parts that Options named; the others are nil.
 type Reeve struct {
 	Kernel       *governance.Kernel
+	Explorer     *explorer.Service
 	Retention    *retention.Service
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
@@ -76,7 +79,7 @@ type Reeve struct {
 
 // Schemas are the tables of every part there is in opts, in order.
 func Schemas(opts *Options) []govdb.Schema {
-	out := governance.Schemas()
+	out := append(governance.Schemas(), explorer.Schema())
 	if opts.Retention != nil {
 		out = append(out, retention.Schema())
 	}
@@ -116,6 +119,9 @@ func New(db *govdb.DB, opts *Options) (*Reeve, error) {
 		return nil, err
 	}
 	r := &Reeve{Kernel: k, pages: opts.Impersonation, jobs: k.Jobs()}
+	if r.Explorer, err = explorer.New(k); err != nil {
+		return nil, err
+	}
 	if opts.Integrations != nil {
 		if r.Integrations, err = integrations.New(k, opts.Integrations); err != nil {
 			return nil, err
@@ -214,6 +220,7 @@ func (r *Reeve) Policies() []governance.Policy {
 // Register puts the operations of the kernel and of every part on api.
 func (r *Reeve) Register(api huma.API) {
 	govapi.Kernel(api, r.Kernel)
+	explorerapi.Register(api, r.Explorer)
 	if r.Retention != nil {
 		retentionapi.Register(api, r.Retention)
 	}
@@ -240,7 +247,7 @@ func (r *Reeve) Register(api huma.API) {
 
 // Sections are the console pages of every part.
 func (r *Reeve) Sections() []console.Section {
-	var out []console.Section
+	out := []console.Section{console.Explorer(r.Explorer)}
 	if r.Oversight != nil {
 		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages), console.Evidence(r.Evidence))
 	}

@@ -145,7 +145,7 @@ func (p evidencePages) verify(c *Ctx, _ http.ResponseWriter) error {
 	if err != nil {
 		return fmt.Errorf("read the pack: %w", err)
 	}
-	rep, err := pack.Verify(bytes.NewReader(data), int64(len(data)), c.Kernel().Ledger().VerifierKey())
+	rep, err := p.svc.Verify(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func newPackReport(rep pack.Report) *packReport {
 	}
 	out.Facts = []Fact{{Label: "About", Value: Humanize(rep.Subject.Kind) + " " + rep.Subject.ID, Mono: true}, {Label: "Built", At: rep.MadeAt}, {Label: "By", Value: rep.MadeBy, Mono: true},
 		{Label: "Files", Value: FormatInt(int64(rep.Files))}, {Label: "Records proven", Value: FormatInt(int64(rep.Records))}, {Label: "Votes", Value: FormatInt(int64(rep.Votes))},
-		{Label: "Chunks", Value: FormatInt(int64(rep.Chunks))}, {Label: "Log", Value: rep.Log, Mono: true}}
+		{Label: "Chunks", Value: FormatInt(int64(rep.Chunks))}, {Label: "Log", Value: rep.Log, Mono: true}, {Label: "Witnesses", Value: FormatInt(int64(len(rep.Cosigned))) + " checked, " + FormatInt(int64(len(rep.Unknown))) + " unknown"}}
 	return out
 }
 

@@ -53,7 +53,11 @@ type ledgerPage struct {
 
 func ledgerList(c *Ctx) (View, error) {
 	page, err := newLedgerPage(c)
-	return ledgerView(page), err
+	v := ledgerView(page)
+	if c.has("explorer") {
+		v.Actions = []Button{{Text: "Integrity", Href: "/integrity", Icon: "shield"}, {Text: "Export", Href: "/integrity/export", Icon: "download"}}
+	}
+	return v, err
 }
 
 func ledgerView(page ledgerPage) View {

@@ -101,9 +101,10 @@ type Approval struct {
 	DecidedAt       time.Time       `json:"decided_at,omitzero"`
 	ExecutedAt      time.Time       `json:"executed_at,omitzero"`
 
-	identity Identity
-	excluded []PersonID
-	fence    int64
+	identity  Identity
+	excluded  []PersonID
+	fence     int64
+	bootstrap bool // it ran without an approval, since there were not yet enough people
 }
 
 // ApprovalFilter selects held actions; the zero value lists all, newest first.
@@ -167,7 +168,7 @@ func (k *Kernel) approval(ctx context.Context, db bun.IDB, r actionRow) (Approva
 		ID: r.ID, Action: r.Name, Tenant: TenantID(r.Tenant), Resource: r.Resource, ResourceVersion: r.ResourceVersion, Input: json.RawMessage(r.Input),
 		Preview: json.RawMessage(r.Preview), Digest: Digest(r.Digest), State: State(r.State), Remote: r.Remote, Reason: r.Reason, Ticket: r.Ticket,
 		Votes: []CastVote{}, Missing: []Quorum{}, Result: json.RawMessage(r.Result), Error: r.Error, Attempts: r.Attempts, DecideBy: r.DecideBy.Time(), ExecuteBy: r.ExecuteBy.Time(),
-		CreatedAt: r.CreatedAt.Time(), DecidedAt: r.DecidedAt.Time(), ExecutedAt: r.ExecutedAt.Time(), fence: r.Fence,
+		CreatedAt: r.CreatedAt.Time(), DecidedAt: r.DecidedAt.Time(), ExecutedAt: r.ExecutedAt.Time(), fence: r.Fence, bootstrap: r.Bootstrap && !r.Held,
 	}
 	err = errors.Join(json.Unmarshal([]byte(r.Measures), &a.Measures), json.Unmarshal([]byte(r.Decision), &a.Decision),
 		json.Unmarshal([]byte(r.Requirement), &a.Decision.Require), json.Unmarshal([]byte(r.Requester), &a.identity))

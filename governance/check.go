@@ -86,10 +86,13 @@ func (k *Kernel) Check(ctx context.Context) (CheckReport, error) {
 const checkAlert = "governance.check"
 
 // Jobs are the daily check of everything stored: what it finds is an alert until it
-// is gone, and each check is a record.
+// is gone, and each check is a record; and the daily pruning of old notices of alerts.
 func (k *Kernel) Jobs() []schedule.Job {
 	return []schedule.Job{{Name: "governance.check", Spec: schedule.Spec{Every: 24 * time.Hour}, Max: 2 * time.Hour, Run: func(ctx context.Context, _ time.Time) error {
 		return k.checkAndTell(ctx)
+	}}, {Name: "alerts.prune", Spec: schedule.Spec{Every: 24 * time.Hour}, Max: time.Hour, Run: func(ctx context.Context, _ time.Time) error {
+		_, err := k.PruneNotices(ctx)
+		return err
 	}}}
 }
 

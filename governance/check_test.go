@@ -34,7 +34,7 @@ func TestCheck_FindsWhatCannotBe(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.Sound(), "%v", report)
 
-		require.Len(t, e.Kernel.Jobs(), 1)
+		require.Len(t, e.Kernel.Jobs(), 2)
 		daily := func() int {
 			t.Helper()
 			require.NoError(t, e.Kernel.Jobs()[0].Run(ctx, e.Now()))

@@ -234,10 +234,19 @@ func (k *Kernel) recordExecutedTx(ctx context.Context, tx *Tx, a Approval, by Id
 	if err != nil {
 		return Receipt{}, err
 	}
+	data := map[string]any{"result": result, "approved_by": approvers, "executed_by": by.Actor.ID, "policy_hash": a.Decision.Hash}
+	a.undecided(data)
 	return k.RecordTx(ctx, tx, a.identity, Record{
-		Action: a.Action, Tenant: a.Tenant, Resource: ParseRef(a.Resource), Reason: a.Reason, Ticket: a.Ticket, ActionID: a.ID, Digest: a.Digest,
-		Data: map[string]any{"result": result, "approved_by": approvers, "executed_by": by.Actor.ID, "policy_hash": a.Decision.Hash},
+		Action: a.Action, Tenant: a.Tenant, Resource: ParseRef(a.Resource), Reason: a.Reason, Ticket: a.Ticket, ActionID: a.ID, Digest: a.Digest, Bootstrap: a.bootstrap, Data: data,
 	}, append(events, ev)...)
+}
+
+// undecided adds the decision to a record of a remote action that was never held: no
+// other record carries it.
+func (a Approval) undecided(data map[string]any) {
+	if a.DecideBy.IsZero() && len(a.Decision.Policies) > 0 {
+		data["decision"] = a.Decision
+	}
 }
 
 // errorKind is an error's kind and, for our own kinds, its text: texts of drivers
@@ -376,8 +385,10 @@ func (k *Kernel) remoteFailedTx(ctx context.Context, tx *Tx, a Approval, failure
 	if err := k.ResolveAlertTx(ctx, tx, unknownAlert(a.ID)); err != nil {
 		return err
 	}
+	data := map[string]any{"why": why}
+	a.undecided(data)
 	_, err := k.RecordTx(ctx, tx, a.identity, Record{Action: a.Action, Outcome: OutcomeFailed, Tenant: a.Tenant, Resource: ParseRef(a.Resource), Reason: a.Reason,
-		ActionID: a.ID, Digest: a.Digest, Data: map[string]string{"why": why}})
+		ActionID: a.ID, Digest: a.Digest, Data: data})
 	return err
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Hooks      Hooks
 	CallLimit  time.Duration                // deadline of a remote executor's call; default 30s
 	Links      func(kind, id string) string // address of a thing in the console; default none
+	// KeepNotices is how long notices of alerts and their tries are kept; default 400 days.
+	KeepNotices time.Duration
 	// BackTested refuses a policy that is put into force without the hash of a back-test,
 	// except in bootstrap mode. InstallPolicies needs none.
 	BackTested bool
@@ -72,6 +74,7 @@ type loop struct {
 	every time.Duration
 	fn    func(context.Context) error
 	due   func(context.Context) (bool, error) // nil: always; spares the lease when there is nothing to do
+	long  bool                                // a turn may take longer than the lease, which is renewed meanwhile
 }
 
 // New makes a Kernel on db, whose schema must be current; see [Schemas] and
@@ -91,6 +94,9 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	if o.LedgerKey == "" {
 		errs = append(errs, errors.New("governance: Options.LedgerKey is required"))
 	}
+	if o.KeepNotices < 0 {
+		errs = append(errs, fmt.Errorf("governance: Options.KeepNotices is %s, want > 0", o.KeepNotices))
+	}
 	names := map[string]bool{"": true, "*": true}
 	for i, n := range o.Notifiers {
 		if names[n.Name()] {
@@ -103,6 +109,9 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.KeepNotices == 0 {
+		o.KeepNotices = keepNotices
 	}
 	if o.CallLimit == 0 {
 		o.CallLimit = 30 * time.Second
@@ -192,6 +201,15 @@ func (k *Kernel) Background(name string, every time.Duration, fn func(ctx contex
 	k.loops = append(k.loops, loop{name: name, every: every, fn: fn})
 }
 
+// BackgroundLong is Background for work that may take long: a turn has no deadline, but
+// ends when this server loses its lease. due, when not nil, spares a turn that has
+// nothing to do.
+func (k *Kernel) BackgroundLong(name string, every time.Duration, due func(ctx context.Context) (bool, error), fn func(ctx context.Context) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loops = append(k.loops, loop{name: name, every: every, fn: fn, due: due, long: true})
+}
+
 // Run does the background work until ctx ends: seals the ledger, relays events,
 // expires and executes approvals, delivers alerts, and what [Kernel.Background]
 // added. It returns nil when ctx ended.
@@ -251,9 +269,38 @@ func (k *Kernel) leased(ctx context.Context, l loop) (err error) {
 		return err
 	}
 	turn, cancel := context.WithTimeout(ctx, ttl-ttl/10) // stop before another server may start
+	if l.long {
+		cancel()
+		turn, cancel = context.WithCancel(ctx)
+		kept := make(chan struct{})
+		defer func() { <-kept }() // it uses the lease that is given back below
+		go func() {
+			defer close(kept)
+			k.keep(turn, cancel, held, ttl)
+		}()
+	}
 	defer cancel()
 	err = l.fn(turn)
+	cancel()
 	return errors.Join(err, lease.Release(context.WithoutCancel(ctx), k.db, held))
+}
+
+// keep renews a lease until ctx ends, and ends it when the lease is lost.
+func (k *Kernel) keep(ctx context.Context, lost context.CancelFunc, held lease.Lease, ttl time.Duration) {
+	t := time.NewTicker(ttl / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if _, err := lease.Renew(ctx, k.db, held, ttl); err != nil && ctx.Err() == nil {
+			k.opts.Logger.ErrorContext(ctx, "background work stops: its lease could not be renewed", "lease", held.Name, "error", err)
+			lost()
+			return
+		}
+	}
 }
 
 func (k *Kernel) lateSeal(count int64) {

@@ -203,3 +203,13 @@ func (k *Kernel) electorate(ctx context.Context, rs []Require, except ...PersonI
 	}
 	return voters, nil
 }
+
+// Electorate is who could fill places of a requirement now, with the groups that count
+// for each and a mark for every quorum: see [Quorum.Place]. Excluded and inactive people
+// are not in it.
+func (k *Kernel) Electorate(ctx context.Context, r Require) (map[PersonID][]GroupID, error) {
+	return k.electorate(ctx, []Require{r})
+}
+
+// Place marks in an [Kernel.Electorate] who could fill a place of this quorum.
+func (q Quorum) Place() GroupID { return q.mark() }

@@ -1,8 +1,10 @@
 // Command reeve-verify checks what a Reeve ledger handed out, with nothing but the
 // log's verification key: no database, no server, no trust in either.
 //
-//	reeve-verify log    -key KEY FOLDER|URL   every byte of an exported or served log
+//	reeve-verify log    -key KEY FOLDER|ZIP|URL   every byte of an exported or served log
+//	reeve-verify growth -key KEY FILE         an export of what the log grew by
 //	reeve-verify proof  -key KEY FILE         one record's proof, as JSON or C2SP tlog-proof
+//	reeve-verify pack   -key KEY FILE         an evidence pack
 //	reeve-verify tenant -key KEY FILE         that the records of a tenant are all there are
 //
 // KEY is the verification key, or @FILE that holds it. It exits with 0 when everything
@@ -45,8 +47,10 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"log", "FOLDER|URL", "check every byte of an exported or served log", checkLog},
+		{"log", "FOLDER|ZIP|URL", "check every byte of an exported or served log", checkLog},
+		{"growth", "FILE", "check an export of what the log grew by", checkGrowth},
 		{"proof", "FILE", "check one record's proof", checkProof},
+		{"pack", "FILE", "check an evidence pack", checkPack},
 		{"tenant", "FILE", "check that the records of a tenant are all there are", checkTenant},
 	}
 }
@@ -58,6 +62,7 @@ type call struct {
 	earlier   list
 	headers   list
 	entries   bool
+	quorum    int
 	arg       string
 	out       io.Writer
 }
@@ -71,6 +76,34 @@ func (l *list) String() string { return strings.Join(*l, ", ") }
 // Set implements flag.Value.
 func (l *list) Set(v string) error {
 	*l = append(*l, v)
+	return nil
+}
+
+func (c *call) witnessFlags(flags *flag.FlagSet) {
+	flags.Var(&c.witnesses, "witness", "a witness's key, or @FILE with one in each line; may be given several times")
+	flags.IntVar(&c.quorum, "quorum", 0, "how many of the witnesses must have signed the checkpoint")
+}
+
+// readWitnesses puts the keys of a file in the place of its name.
+func (c *call) readWitnesses() error {
+	var keys list
+	for _, w := range c.witnesses {
+		path, ok := strings.CutPrefix(w, "@")
+		if !ok {
+			keys = append(keys, w)
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				keys = append(keys, line)
+			}
+		}
+	}
+	c.witnesses = keys
 	return nil
 }
 
@@ -96,7 +129,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
 		for _, c := range commands() {
-			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-11s %s\n", c.name, c.args, c.does)
+			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-14s %s\n", c.name, c.args, c.does)
 		}
 		if len(args) == 0 {
 			return fmt.Errorf("%w: a command is missing", errUsage)
@@ -113,10 +146,15 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		flags.StringVar(&in.key, "key", "", "the log's verification key, or @FILE (required)")
 		switch c.name {
 		case "log":
-			flags.Var(&in.witnesses, "witness", "a witness's key; may be given several times")
+			in.witnessFlags(flags)
 			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, which must be part of the log; may be given several times")
 			flags.Var(&in.headers, "header", "a header for a URL, as 'Name: value'; may be given several times")
 			flags.BoolVar(&in.entries, "entries", false, "print every record")
+		case "growth":
+			in.witnessFlags(flags)
+			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, of the size that the export begins at; may be given several times")
+		case "pack":
+			in.witnessFlags(flags)
 		case "proof":
 			flags.StringVar(&in.body, "body", "", "the file with the record, for a proof in the form of C2SP tlog-proof")
 		}
@@ -130,6 +168,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			return fmt.Errorf("%w: want -key KEY and one %s", errUsage, c.args)
 		}
 		in.arg = flags.Arg(0)
+		if err := in.readWitnesses(); err != nil {
+			return err
+		}
 		if path, ok := strings.CutPrefix(in.key, "@"); ok {
 			b, err := os.ReadFile(path)
 			if err != nil {

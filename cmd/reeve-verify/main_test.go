@@ -117,7 +117,7 @@ func TestRun(t *testing.T) {
 		{0, "These are all its records between the checkpoints of 10 and of 20.", []string{"tenant", "-key", s.key, s.tenant}},
 		{3, "not signed by this key", []string{"tenant", "-key", s.foreign, s.tenant}},
 		{2, "want -key KEY and one FILE", []string{"proof", s.proof}},
-		{2, "want -key KEY and one FOLDER|URL", []string{"log", "-key", s.key}},
+		{2, "want -key KEY and one FOLDER|ZIP|URL", []string{"log", "-key", s.key}},
 		{2, "unknown command", []string{"prove", s.proof}},
 		{2, "flag provided but not defined", []string{"proof", "-witness", "x", s.proof}},
 		{0, "reeve-verify tenant", []string{"--help"}},
@@ -152,7 +152,7 @@ func TestBinary(t *testing.T) {
 	require.NoError(t, err)
 	for _, dep := range strings.Fields(string(out)) {
 		if strings.Contains(dep, "reevehq/reeve/") {
-			require.Contains(t, []string{"github.com/reevehq/reeve/cmd/reeve-verify", "github.com/reevehq/reeve/governance/ledger/offline"}, dep)
+			require.Contains(t, []string{"cmd/reeve-verify", "governance/ledger/offline", "governance/ledger/offline/cosign", "oversight/evidence/pack"}, strings.TrimPrefix(dep, "github.com/reevehq/reeve/"))
 		}
 		require.NotContains(t, dep, "database/sql")
 	}

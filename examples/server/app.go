@@ -39,6 +39,7 @@ import (
 	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/findings"
 	"github.com/reevehq/reeve/oversight/recorder"
 	"github.com/reevehq/reeve/oversight/siem"
@@ -203,7 +204,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	}
 	opts := parts()
 	opts.Governance = governance.Options{Authorizer: authorizer, Directory: people, LedgerKey: signingKey, Rules: rules, Notifiers: notifiers, Votes: votes,
-		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, BackTested: true}
+		Rates: analytics.NewRates(a.db, a.cfg.text("reporting_currency"), 0), Logger: a.log, Hooks: a.metrics.hooks(), Links: a.link, BackTested: true, KeepNotices: a.cfg.duration("alert_history")}
 	if opts.Retention.Jurisdictions, err = rulepack.Jurisdictions(); err != nil {
 		return err
 	}
@@ -222,6 +223,11 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if opts.Recordings, err = recorder.OpenDir(filepath.Join(a.cfg.text("data"), "recordings")); err != nil {
 		return err
 	}
+	witnesses, err := witnessPolicy(a.cfg)
+	if err != nil {
+		return err
+	}
+	opts.Evidence = &evidence.Options{Witnesses: witnesses}
 	opts.SIEM.Version, opts.SIEM.Logger = programVersion(), a.log
 	if opts.SIEM.Sinks, err = sinks(a.cfg, client); err != nil {
 		return err

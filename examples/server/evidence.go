@@ -16,6 +16,7 @@ import (
 	"github.com/reevehq/reeve/governance/govauth"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/oversight"
 	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/evidence/pack"
@@ -37,7 +38,7 @@ func buildEvidence(ctx context.Context, cfg configuration, req evidence.Request,
 		return err
 	}
 	defer func() { _ = blobs.Close() }()
-	svc, err := evidenceService(db, key, blobs)
+	svc, err := evidenceService(cfg, db, key, blobs)
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func buildEvidence(ctx context.Context, cfg configuration, req evidence.Request,
 
 // evidenceService is the least that a pack can be built with: nobody is represented
 // and nothing runs in the background.
-func evidenceService(db *govdb.DB, key string, blobs recorder.BlobStore) (*evidence.Service, error) {
+func evidenceService(cfg configuration, db *govdb.DB, key string, blobs recorder.BlobStore) (*evidence.Service, error) {
 	people, err := govauth.NewStore(db)
 	if err != nil {
 		return nil, err
@@ -88,12 +89,16 @@ func evidenceService(db *govdb.DB, key string, blobs recorder.BlobStore) (*evide
 	if err != nil {
 		return nil, err
 	}
+	witnesses, err := witnessPolicy(cfg)
+	if err != nil {
+		return nil, err
+	}
 	// A server that stopped a moment ago may still hold the right to sign.
-	return evidence.New(k, sessions, rec, blobs, &evidence.Options{Wait: 30 * time.Second})
+	return evidence.New(k, sessions, rec, blobs, &evidence.Options{Wait: 30 * time.Second, Witnesses: witnesses})
 }
 
 // verifyEvidence checks a pack. With a key it needs no installation at all.
-func verifyEvidence(ctx context.Context, cfg configuration, path, key string, asJSON bool, stdout io.Writer) error {
+func verifyEvidence(ctx context.Context, cfg configuration, path, key string, witnesses cosign.Policy, asJSON bool, stdout io.Writer) error {
 	if key == "" {
 		var err error
 		if key, err = ownKey(ctx, cfg); err != nil {
@@ -109,7 +114,7 @@ func verifyEvidence(ctx context.Context, cfg configuration, path, key string, as
 	if err != nil {
 		return fmt.Errorf("pack: %w", err)
 	}
-	rep, err := pack.Verify(f, info.Size(), key)
+	rep, err := pack.VerifyWitnessed(f, info.Size(), key, witnesses)
 	if err != nil {
 		return err
 	}

@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/governance/ledger/publish"
 	"github.com/reevehq/reeve/governance/ledger/tiles"
 )
@@ -68,6 +70,32 @@ func checkWitnesses(v string) error {
 	return err
 }
 
+func checkCount(v string) error {
+	if n, err := strconv.Atoi(v); err != nil || n < 0 || n > 100 {
+		return errors.New("want a number from 0 to 100")
+	}
+	return nil
+}
+
+// witnessPolicy is whose cosignatures packs of evidence carry, by the settings.
+func witnessPolicy(cfg configuration) (cosign.Policy, error) {
+	witnesses, err := parseWitnesses(cfg.text("ledger_witnesses"))
+	if err != nil {
+		return cosign.Policy{}, err
+	}
+	p := cosign.Policy{}
+	for _, w := range witnesses {
+		p.Witnesses = append(p.Witnesses, w.Key)
+	}
+	if p.Quorum, err = strconv.Atoi(cfg.text("ledger_witness_quorum")); err != nil {
+		return p, fmt.Errorf("ledger_witness_quorum: %w", err)
+	}
+	if _, err := p.Verifiers(); err != nil {
+		return p, fmt.Errorf("ledger_witness_quorum: %w", err)
+	}
+	return p, nil
+}
+
 // publication takes checkpoints out of the database, as the settings say; without any it
 // does nothing.
 func (a *app) publication(ctx context.Context, client *http.Client) error {
@@ -94,6 +122,7 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 	if err != nil {
 		return err
 	}
+	a.reeve.Explorer.Watch(p)
 	if err := p.Restore(ctx); err != nil {
 		return err
 	}

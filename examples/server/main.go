@@ -26,6 +26,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/oversight/evidence"
 )
 
@@ -99,6 +100,9 @@ type commandLine struct {
 			File string `arg:"" help:"The pack." type:"path"`
 			Key  string `help:"Verification key of the log; default that of this installation." placeholder:"KEY"`
 			JSON bool   `name:"json" help:"Print the whole report as JSON."`
+
+			Witness []string `help:"Verification key of a witness; may be given several times." sep:"none" placeholder:"KEY"`
+			Quorum  int      `help:"How many of the witnesses must have signed." placeholder:"N"`
 		} `cmd:"" help:"Check a pack with the ledger's key alone."`
 	} `cmd:"" help:"Work on packs of evidence."`
 	Plugin struct {
@@ -202,7 +206,8 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 		b := cl.Evidence.Build
 		return buildEvidence(ctx, cfg, evidence.Request{Kind: b.Kind, Reason: b.Reason, Disclose: b.Disclose, NoRecording: b.NoRecording}, b.ID, b.Out, stdout)
 	case "evidence verify <file>":
-		return verifyEvidence(ctx, cfg, cl.Evidence.Verify.File, cl.Evidence.Verify.Key, cl.Evidence.Verify.JSON, stdout)
+		v := cl.Evidence.Verify
+		return verifyEvidence(ctx, cfg, v.File, v.Key, cosign.Policy{Witnesses: v.Witness, Quorum: v.Quorum}, v.JSON, stdout)
 	case "ledger export <dir>":
 		return exportLedger(ctx, cfg, cl.Ledger.Export.Dir, cl.Ledger.Export.Witnesses, stdout)
 	case "ledger tenant <tenant>":

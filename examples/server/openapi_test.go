@@ -155,6 +155,8 @@ var openOperations = []string{"auth-me", "auth-my-keys", "auth-my-sessions", "au
 // repeatable lists the POST operations without Idempotency-Key, each with what a
 // second request does.
 var repeatable = map[string]string{
+	"gov-export-ledger":          "a file is made again, and nothing else changes",
+	"gov-ask-ledger-check":       "while one runs, that one is the answer",
 	"analytics-ingest":           "each fact has a key of its own; what is known changes nothing",
 	"analytics-ingest-csv":       "each fact has a key of its own; what is known changes nothing",
 	"auth-access-decide":         "it is decided: conflict",

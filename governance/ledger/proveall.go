@@ -15,7 +15,13 @@ import (
 // ProveAll proves records against one checkpoint, the newest, in the order of ids.
 // ErrNotFound: one of them is not covered by it yet.
 func (l *Log) ProveAll(ctx context.Context, ids ...uuid.UUID) ([]Proof, error) {
-	c, err := l.Checkpoint(ctx)
+	return l.ProveWitnessed(ctx, 0, ids...)
+}
+
+// ProveWitnessed is ProveAll against the newest checkpoint that at least so many
+// witnesses signed, with what they signed below it.
+func (l *Log) ProveWitnessed(ctx context.Context, atLeast int, ids ...uuid.UUID) ([]Proof, error) {
+	c, err := l.Witnessed(ctx, atLeast)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (s *Service) finish(ctx context.Context, g *gathering, row *packRow, draft 
 	if err := draft.Write(&buf, seal); err != nil {
 		return Pack{}, err
 	}
-	rep, err := pack.Verify(bytes.NewReader(buf.Bytes()), int64(buf.Len()), s.k.Ledger().VerifierKey())
+	rep, err := s.Verify(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 	if err != nil {
 		return Pack{}, err
 	}
@@ -134,7 +134,7 @@ func (s *Service) seal(ctx context.Context, g *gathering, built uuid.UUID) (pack
 		if _, err := s.k.Ledger().Seal(wait); err != nil && wait.Err() == nil {
 			return out, err
 		}
-		proofs, err := s.k.Ledger().ProveAll(ctx, ids...)
+		proofs, err := s.k.Ledger().ProveWitnessed(ctx, s.opts.Witnesses.Quorum, ids...)
 		if err == nil {
 			return sealOf(ids, proofs), nil
 		}

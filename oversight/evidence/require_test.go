@@ -65,6 +65,32 @@ func TestBuild_EveryRequirement(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, strings.Join(holds(a).Notes, "\n"), "the glass was broken")
 
+		// a call to somebody else's system under broken glass: its record carries the decision
+		notify := governance.DefineRemote("tenant.notify", governance.Spec[evidencetest.Rename]{Permission: "tenant:rename",
+			Tenant: func(in evidencetest.Rename) governance.TenantID { return in.Tenant },
+			Resource: func(in evidencetest.Rename) governance.Ref {
+				return governance.Ref{Kind: "tenant", ID: string(in.Tenant)}
+			},
+		}, governance.Remote[evidencetest.Rename]{
+			Call: func(context.Context, string, evidencetest.Rename) (governance.Result, error) {
+				return governance.Result{Data: map[string]any{"sent": true}}, nil
+			},
+			Lookup: func(context.Context, string, evidencetest.Rename) (governance.Result, bool, error) {
+				return governance.Result{}, false, nil
+			}})
+		require.NoError(t, r.Kernel.Register(notify))
+		require.NoError(t, r.Kernel.InstallPolicies(ctx, governance.Policy{ID: "notices", Title: "Notices", Actions: []string{"tenant.notify"}, Mode: governance.Enforce,
+			Require: &governance.Require{AllOf: []governance.Quorum{{Group: "finance", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day,
+				BreakGlass: &governance.BreakGlass{Group: "oncall", Max: 5, Window: day, ReviewWithin: day}}}))
+		otto := r.As("otto")
+		otto.Actor.AuthTime = r.Now()
+		far, err := notify.Do(ctx, r.Kernel, otto, evidencetest.Rename{Tenant: "acme", Name: "x"}, &governance.DoOptions{Reason: "customers cannot log in", BreakGlass: true})
+		require.NoError(t, err)
+		require.Equal(t, governance.StateExecuted, far.State)
+		b, err := r.Kernel.Action(ctx, far.Action)
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(holds(b).Notes, "\n"), "the glass was broken")
+
 		r.Kernel.RaiseBy(func(context.Context, *governance.Tx, governance.Asked) ([]governance.Raise, error) {
 			return []governance.Raise{{Source: "test", Why: "because", Require: governance.Require{AllOf: []governance.Quorum{{Group: "finance", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}}}, nil
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"time"
 
@@ -11,7 +12,9 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/evidence/pack"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
 
@@ -49,6 +52,9 @@ type Options struct {
 	Software string        // name and version of the program; default from its build
 	Keep     time.Duration // how long a pack can be downloaded; default 7 days
 	Wait     time.Duration // how long Build waits for the ledger's signature; default 10s
+	// Witnesses are whose cosignatures are checked in a pack; Build waits until a quorum of
+	// them signed the checkpoint that a pack's records are proven to.
+	Witnesses cosign.Policy
 }
 
 // Service builds packs. Use [New].
@@ -70,6 +76,9 @@ func New(k *governance.Kernel, svc *oversight.Service, rec *recorder.Recorder, b
 	if opts != nil {
 		s.opts = *opts
 	}
+	if _, err := s.opts.Witnesses.Verifiers(); err != nil {
+		return nil, fmt.Errorf("evidence: Witnesses: %w", err)
+	}
 	if s.opts.Keep < 0 || s.opts.Wait < 0 {
 		return nil, errors.New("evidence: Keep and Wait are not negative")
 	}
@@ -88,6 +97,11 @@ func New(k *governance.Kernel, svc *oversight.Service, rec *recorder.Recorder, b
 
 // Kernel is the kernel this service was made on.
 func (s *Service) Kernel() *governance.Kernel { return s.k }
+
+// Verify checks a pack with the keys of this server's log and of its witnesses.
+func (s *Service) Verify(r io.ReaderAt, size int64) (pack.Report, error) {
+	return pack.VerifyWitnessed(r, size, s.k.Ledger().VerifierKey(), s.opts.Witnesses)
+}
 
 func software() string {
 	out := "reeve devel"

@@ -3,7 +3,6 @@ package findings
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -97,30 +96,30 @@ func (s *Service) quorums(ctx context.Context) ([]Quorum, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, members := []Quorum{}, map[governance.GroupID][]governance.PersonID{}
+	out := []Quorum{}
 	for _, p := range ps {
 		if p.Require == nil {
 			continue
 		}
-		for _, q := range p.Require.AllOf {
-			if _, ok := members[q.Group]; ok {
-				continue
-			}
-			all, err := s.k.Directory().Members(ctx, q.Group)
-			if err != nil {
-				return nil, fmt.Errorf("members of %s: %w", q.Group, err)
-			}
-			members[q.Group] = []governance.PersonID{}
-			for _, m := range all {
-				if m.Active {
-					members[q.Group] = append(members[q.Group], m.ID)
+		voters, err := s.k.Electorate(ctx, *p.Require)
+		if err != nil {
+			return nil, err
+		}
+		members := make([][]governance.PersonID, len(p.Require.AllOf))
+		for i := range members {
+			members[i] = []governance.PersonID{}
+		}
+		for person, places := range voters {
+			for i, q := range p.Require.AllOf {
+				if slices.Contains(places, q.Place()) {
+					members[i] = append(members[i], person)
 				}
 			}
-			slices.Sort(members[q.Group])
 		}
 		spare := spareOf(p.Require.AllOf, members)
-		for _, q := range p.Require.AllOf {
-			out = append(out, Quorum{Policy: p.ID, Title: p.Title, Mode: p.Mode, Group: q.Group, Needed: q.Approvals, People: members[q.Group], Spare: spare})
+		for i, q := range p.Require.AllOf {
+			slices.Sort(members[i])
+			out = append(out, Quorum{Policy: p.ID, Title: p.Title, Mode: p.Mode, Group: q.Group, Needed: q.Approvals, People: members[i], Spare: spare})
 		}
 	}
 	return out, nil
@@ -128,7 +127,7 @@ func (s *Service) quorums(ctx context.Context) ([]Quorum, error) {
 
 // spareOf is, by Hall's theorem, the least number by which the people of some of the
 // quorums together exceed the places these have: one person fills one place only.
-func spareOf(qs []governance.Quorum, members map[governance.GroupID][]governance.PersonID) int {
+func spareOf(qs []governance.Quorum, members [][]governance.PersonID) int {
 	least := 1 << 30
 	for set := 1; set < 1<<min(len(qs), 12); set++ {
 		people, places := map[governance.PersonID]bool{}, 0
@@ -137,7 +136,7 @@ func spareOf(qs []governance.Quorum, members map[governance.GroupID][]governance
 				continue
 			}
 			places += q.Approvals
-			for _, m := range members[q.Group] {
+			for _, m := range members[i] {
 				people[m] = true
 			}
 		}

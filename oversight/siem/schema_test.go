@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reevehq/reeve/internal/sharedtest"
+	"github.com/reevehq/reeve/oversight/siem"
 )
 
 // schema is OCSF, read from the files that define it. It knows nothing of our events.
@@ -256,7 +257,7 @@ func (s *schema) object(sh *shape, obj map[string]any, at string, profiles []str
 		case a.profile != "" && !slices.Contains(profiles, a.profile):
 			bad(name, "belongs to the profile %s, which the event does not have", a.profile)
 			continue
-		case a.Deprecated != nil && a.Deprecated.Since <= "1.8.0":
+		case a.Deprecated != nil && a.Deprecated.Since <= siem.SchemaVersion:
 			bad(name, "is deprecated since %s", a.Deprecated.Since)
 		}
 		if !a.IsArray {
@@ -359,4 +360,29 @@ func (s *schema) regex(expr string) *regexp.Regexp {
 		s.regexes[expr] = regexp.MustCompile(expr)
 	}
 	return s.regexes[expr]
+}
+
+// TestSchemaVersion: events name a release, and the files they are validated against are
+// of that release or of one that only adds to it. Files of a version still in the making
+// say so in their name; no event may.
+func TestSchemaVersion(t *testing.T) {
+	t.Parallel()
+	require.Regexp(t, `^1\.[0-9]+\.[0-9]+$`, siem.SchemaVersion)
+	b, err := os.ReadFile(filepath.Join(sharedtest.Path(t, "ocsf"), "version.json"))
+	require.NoError(t, err)
+	var file struct {
+		Version string `json:"version"`
+	}
+	require.NoError(t, json.Unmarshal(b, &file))
+	release, making, _ := strings.Cut(file.Version, "-")
+	var ours, theirs [3]int
+	_, err = fmt.Sscanf(siem.SchemaVersion, "%d.%d.%d", &ours[0], &ours[1], &ours[2])
+	require.NoError(t, err)
+	_, err = fmt.Sscanf(release, "%d.%d.%d", &theirs[0], &theirs[1], &theirs[2])
+	require.NoError(t, err)
+	require.Equal(t, ours[0], theirs[0], "within a major version OCSF only adds")
+	require.LessOrEqual(t, slices.Compare(ours[:], theirs[:]), 0)
+	if making != "" { // the release before it is the newest there is
+		require.NotEqual(t, release, siem.SchemaVersion, "%s is not released", release)
+	}
 }

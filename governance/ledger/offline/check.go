@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 // ManifestFile names every other file of an export with its SHA-256, signed with the
@@ -25,6 +27,7 @@ const ManifestHeader = "reeve-export/v1"
 // Options tunes Check. The zero value is ready to use.
 type Options struct {
 	Witnesses []string // keys whose cosignatures are checked
+	Quorum    int      // how many of them must have signed the newest head
 	Earlier   []string // checkpoints kept from before, which the log must still contain
 	// Entry sees each entry that is as it was signed, in order.
 	Entry func(n int64, body []byte)
@@ -51,10 +54,9 @@ func Check(ctx context.Context, src Source, vkey string, opts *Options) (Report,
 	if _, err := note.NewVerifier(vkey); err != nil {
 		return c.rep, errors.New("offline: the verification key does not parse")
 	}
-	for _, w := range c.opts.Witnesses {
-		if _, err := NewCosignatureVerifier(w); err != nil {
-			return c.rep, fmt.Errorf("offline: %w", err)
-		}
+	policy := cosign.Policy{Witnesses: c.opts.Witnesses, Quorum: c.opts.Quorum}
+	if _, err := policy.Verifiers(); err != nil {
+		return c.rep, fmt.Errorf("offline: %w", err)
 	}
 	keys, err := c.keys(vkey)
 	if err != nil {
@@ -69,7 +71,7 @@ func Check(ctx context.Context, src Source, vkey string, opts *Options) (Report,
 	}
 	c.rep.Bytes += int64(len(text))
 	for i := len(keys) - 1; i >= 0; i-- { // nothing may have been signed yet under the newest
-		if c.rep.Head, err = ParseHead(text, keys[i], c.opts.Witnesses...); err == nil {
+		if c.rep.Head, err = ParseWitnessed(text, keys[i], policy); err == nil {
 			break
 		}
 	}
@@ -131,7 +133,7 @@ func (c *checker) manifest(vkey string) error {
 	if err != nil {
 		return err
 	}
-	n, err := openNote(text, verifier)
+	n, err := cosign.OpenNote(text, verifier)
 	if err == nil && len(n.UnverifiedSigs) > 0 {
 		err = errors.New("it is signed by somebody else as well")
 	}
@@ -432,7 +434,7 @@ func (c *checker) tenants() {
 // earlier checks that heads kept from before are heads of this tree.
 func (c *checker) earlier(keys []string) error {
 	for i, text := range c.opts.Earlier {
-		old, err := parseAny([]byte(text), keys)
+		old, err := parseAny([]byte(text), keys, cosign.Policy{})
 		if err != nil {
 			c.problem("earlier checkpoint %d: %v", i+1, err)
 			continue

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 // KeysFile holds the statements by which a log went from one key to the next.
@@ -49,7 +51,7 @@ func ParseSuccession(statement []byte) (Succession, error) {
 		return Succession{}, errors.New("the statement is malformed")
 	}
 	s := Succession{From: lines[1], To: lines[2], Size: size, Root: root, Lost: string(lost)}
-	n, err := openNote(statement, from, to)
+	n, err := cosign.OpenNote(statement, from, to)
 	if err != nil {
 		return Succession{}, err
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 // TenantOf is the tenant that an entry binds: the text of the member "tenant" of its
@@ -270,7 +272,7 @@ func (m *TenantMap) State(checkpoint string, tenant string, head *TenantHead) Te
 
 // check verifies the state against one of the log's keys.
 func (st TenantState) check(keys []string, tenant string) (Head, TenantHead, error) {
-	head, err := parseAny([]byte(st.Checkpoint), keys)
+	head, err := parseAny([]byte(st.Checkpoint), keys, cosign.Policy{})
 	if err != nil {
 		return Head{}, TenantHead{}, fmt.Errorf("the checkpoint: %w", err)
 	}
@@ -387,10 +389,10 @@ func VerifyTenant(vkey string, p TenantProof) error {
 	return nil
 }
 
-func parseAny(checkpoint []byte, keys []string) (Head, error) {
+func parseAny(checkpoint []byte, keys []string, witnesses cosign.Policy) (Head, error) {
 	var errs []error
 	for _, key := range keys {
-		head, err := ParseHead(checkpoint, key)
+		head, err := ParseWitnessed(checkpoint, key, witnesses)
 		if err == nil {
 			return head, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/governance/ledger/offline"
@@ -71,6 +72,18 @@ func New(log *ledger.Log, opts *Options) (*Publisher, error) {
 		names[s.Name()] = true
 	}
 	return &Publisher{log, *opts}, nil
+}
+
+// Witnesses are those of the options.
+func (p *Publisher) Witnesses() []Witness { return slices.Clone(p.opts.Witnesses) }
+
+// SinkNames are the names of the sinks of the options.
+func (p *Publisher) SinkNames() []string {
+	out := make([]string, len(p.opts.Sinks))
+	for i, s := range p.opts.Sinks {
+		out[i] = s.Name()
+	}
+	return out
 }
 
 // Restore lets the log know the heads that sinks remember, before anything is signed: a

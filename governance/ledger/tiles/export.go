@@ -1,10 +1,12 @@
 package tiles
 
 import (
+	"archive/zip"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,12 +27,43 @@ type Exported struct {
 // has it that at least so many witnesses signed. A manifest signed by the log goes with it, so that no byte can change
 // unseen; the checkpoint is the last file but it.
 func Export(ctx context.Context, l *ledger.Log, dir string, witnesses int) (Exported, error) {
-	var out Exported
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return out, fmt.Errorf("export the ledger: %s is not empty", dir)
+		return Exported{}, fmt.Errorf("export the ledger: %s is not empty", dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Exported{}, fmt.Errorf("export the ledger: %w", err)
+	}
+	return export(ctx, l, witnesses, func(path string, b []byte) error {
+		full := filepath.Join(dir, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(full, b, 0o600)
+	})
+}
+
+// ExportZip is [Export] into one zip file. Nothing in it tells of this machine or of the
+// time it was made at.
+func ExportZip(ctx context.Context, l *ledger.Log, w io.Writer, witnesses int) (Exported, error) {
+	z := zip.NewWriter(w)
+	out, err := export(ctx, l, witnesses, func(path string, b []byte) error {
+		f, err := z.CreateHeader(&zip.FileHeader{Name: path, Method: zip.Deflate})
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(b)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	if err := z.Close(); err != nil {
 		return out, fmt.Errorf("export the ledger: %w", err)
 	}
+	return out, nil
+}
+
+func export(ctx context.Context, l *ledger.Log, witnesses int, put func(path string, b []byte) error) (Exported, error) {
+	var out Exported
 	c, err := l.Witnessed(ctx, witnesses)
 	if err != nil {
 		return out, fmt.Errorf("export the ledger: %w", err)
@@ -38,11 +71,7 @@ func Export(ctx context.Context, l *ledger.Log, dir string, witnesses int) (Expo
 	out.Size = c.Size
 	var manifest strings.Builder
 	write := func(path string, b []byte) error {
-		full := filepath.Join(dir, filepath.FromSlash(path))
-		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
-			return fmt.Errorf("export the ledger: %w", err)
-		}
-		if err := os.WriteFile(full, b, 0o600); err != nil {
+		if err := put(path, b); err != nil {
 			return fmt.Errorf("export the ledger: %w", err)
 		}
 		out.Files++

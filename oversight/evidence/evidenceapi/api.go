@@ -16,7 +16,6 @@ import (
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govapi"
 	"github.com/reevehq/reeve/oversight/evidence"
-	"github.com/reevehq/reeve/oversight/evidence/pack"
 )
 
 type out[T any] struct{ Body T }
@@ -185,7 +184,7 @@ func packs(a *govapi.API, svc *evidence.Service) {
 	govapi.Register(a, evidence.PermissionRead, huma.Operation{OperationID: "evidence-verify-pack", Method: http.MethodPost, Path: "/evidence/verification", Summary: "Check a pack with the log's key and nothing else", Tags: tags,
 		MaxBodyBytes: MaxUpload, Description: "Nothing is kept, and nothing of this server's data is looked at."},
 		func(_ context.Context, _ governance.Identity, in *evidenceUpload) (*out[EvidenceVerification], error) {
-			rep, err := pack.Verify(bytes.NewReader(in.RawBody), int64(len(in.RawBody)), svc.Kernel().Ledger().VerifierKey())
+			rep, err := svc.Verify(bytes.NewReader(in.RawBody), int64(len(in.RawBody)))
 			if err != nil {
 				return nil, err
 			}

@@ -74,6 +74,7 @@ type EvidenceVerification struct {
 	Requests   int               `json:"requests"`
 	Problems   []EvidenceProblem `json:"problems"`
 	Notes      []string          `json:"notes"`
+	Cosigned   []string          `json:"cosigned" doc:"Witnesses of this server whose signatures on the checkpoint hold"`
 }
 
 // EvidenceProblem is one thing about a pack that does not hold.
@@ -84,7 +85,10 @@ type EvidenceProblem struct {
 
 func wireReport(r pack.Report) EvidenceVerification {
 	out := EvidenceVerification{len(r.Problems) == 0, r.ID, r.Subject.Kind, r.Subject.ID, r.MadeAt, r.MadeBy, r.Software, r.Log, r.TreeSize, r.Signatures, r.Files, r.Records, r.Votes, r.Chunks,
-		r.Requests, []EvidenceProblem{}, r.Notes}
+		r.Requests, []EvidenceProblem{}, r.Notes, []string{}}
+	for _, c := range r.Cosigned {
+		out.Cosigned = append(out.Cosigned, c.Witness)
+	}
 	for _, p := range r.Problems {
 		out.Problems = append(out.Problems, EvidenceProblem(p))
 	}

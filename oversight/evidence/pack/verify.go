@@ -15,6 +15,8 @@ import (
 	flog "github.com/transparency-dev/formats/log"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 )
 
 // Report is what [Verify] found.
@@ -26,14 +28,18 @@ type Report struct {
 	Software   string    `json:"software"`
 	Log        string    `json:"log"`        // origin of the checkpoint
 	TreeSize   int64     `json:"tree_size"`  // of the checkpoint
-	Signatures int       `json:"signatures"` // of others on the checkpoint; their keys are not known here
-	Files      int       `json:"files"`
-	Records    int       `json:"records"`
-	Votes      int       `json:"votes"`
-	Chunks     int       `json:"chunks"`
-	Requests   int       `json:"requests"`
-	Problems   []Problem `json:"problems"` // empty: the pack holds
-	Notes      []string  `json:"notes"`    // what is true and worth knowing, and no fault
+	Signatures int       `json:"signatures"` // of others on the checkpoint, known or not
+	// Cosigned are the witnesses whose keys were given and whose signatures hold; Unknown
+	// the names of signatures by keys that were not given, which say nothing.
+	Cosigned []cosign.Signature `json:"cosigned"`
+	Unknown  []string           `json:"unknown"`
+	Files    int                `json:"files"`
+	Records  int                `json:"records"`
+	Votes    int                `json:"votes"`
+	Chunks   int                `json:"chunks"`
+	Requests int                `json:"requests"`
+	Problems []Problem          `json:"problems"` // empty: the pack holds
+	Notes    []string           `json:"notes"`    // what is true and worth knowing, and no fault
 }
 
 // Problem is one thing that does not hold. Place is the file or the record.
@@ -57,7 +63,17 @@ const maxProblems = 200
 // quorum with distinct persons whom nothing excludes, every step lies inside its
 // clock, and the recording is the chain of chunks that the log knows.
 func Verify(r io.ReaderAt, size int64, vkey string) (Report, error) {
-	rep := Report{Problems: []Problem{}, Notes: []string{}}
+	return VerifyWitnessed(r, size, vkey, cosign.Policy{})
+}
+
+// VerifyWitnessed is Verify with the keys of the log's witnesses: the pack holds when
+// the checkpoint also bears the signatures of a quorum of them. One that is there and
+// does not hold is a problem that names the witness.
+func VerifyWitnessed(r io.ReaderAt, size int64, vkey string, witnesses cosign.Policy) (Report, error) {
+	rep := Report{Problems: []Problem{}, Notes: []string{}, Cosigned: []cosign.Signature{}, Unknown: []string{}}
+	if _, err := witnesses.Verifiers(); err != nil {
+		return rep, fmt.Errorf("evidence pack: %w", err)
+	}
 	verifier, err := note.NewVerifier(vkey)
 	if err != nil {
 		return rep, errors.New("evidence pack: the verification key does not parse")
@@ -72,7 +88,7 @@ func Verify(r io.ReaderAt, size int64, vkey string) (Report, error) {
 		rep.Problems = problems
 		return rep, nil
 	}
-	v := &verification{rep: &rep, m: m, files: files, seen: map[string]bool{}, records: map[string]*record{}}
+	v := &verification{rep: &rep, m: m, witnesses: witnesses, files: files, seen: map[string]bool{}, records: map[string]*record{}}
 	v.seal(vkey, verifier)
 	v.personal()
 	v.actions()
@@ -117,11 +133,12 @@ type record struct {
 const recordKind = "reeve/record/v1"
 
 type verification struct {
-	rep     *Report
-	m       Manifest
-	files   map[string][]byte
-	seen    map[string]bool // files that were looked at
-	records map[string]*record
+	rep       *Report
+	m         Manifest
+	witnesses cosign.Policy
+	files     map[string][]byte
+	seen      map[string]bool // files that were looked at
+	records   map[string]*record
 }
 
 func (v *verification) bad(place, format string, args ...any) {
@@ -243,6 +260,14 @@ func (v *verification) proofs(verifier note.Verifier) {
 		return
 	}
 	v.rep.Log, v.rep.TreeSize, v.rep.Signatures = c.Origin, int64(c.Size), len(n.UnverifiedSigs)
+	if _, found, err := v.witnesses.Open(signed, verifier); err != nil {
+		v.bad(at, "%v", err)
+	} else {
+		v.rep.Cosigned, v.rep.Unknown = append(v.rep.Cosigned, found.Cosigned...), append(v.rep.Unknown, found.Unknown...)
+	}
+	for _, name := range v.rep.Unknown {
+		v.note("the checkpoint bears a signature of %q by a key that was not given: it says nothing", name)
+	}
 	var proofs []Proof
 	if !v.file(sealDir+"proofs.json", &proofs) {
 		return

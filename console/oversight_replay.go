@@ -320,6 +320,8 @@ func endedText(r oversight.EndReason) string {
 		return "Somebody else used it"
 	case oversight.EndRecorder:
 		return "What was shown could not be recorded"
+	case oversight.EndBrowser:
+		return "The browser did not report what happened in it"
 	case oversight.EndObserver:
 		return "Nobody watched it"
 	case oversight.EndRefused:

@@ -473,7 +473,9 @@ func TestOpenKit(t *testing.T) {
 		rows, err := b.Kernel.Ledger().Records(t.Context(), ledger.Filter{AllTenants: true, Search: "impersonation.browser_recorder", Limit: 50})
 		require.NoError(t, err)
 		require.Len(t, rows, 2, "one for each recorder")
-		var body struct{ Data struct{ Version, Licence string } }
+		var body struct {
+			Data struct{ Version, Licence string }
+		}
 		require.NoError(t, json.Unmarshal(rows[0].Body, &body))
 		require.Equal(t, "2.1.7", body.Data.Version)
 		require.Equal(t, "MIT", body.Data.Licence)

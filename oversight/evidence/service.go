@@ -12,6 +12,7 @@ import (
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
 
@@ -58,7 +59,12 @@ type Service struct {
 	rec   *recorder.Recorder
 	blobs recorder.BlobStore
 	opts  Options
+
+	inside *browserrec.Service // nil: nothing is recorded in browsers
 }
+
+// Accompany puts what browsers told into the packs of sessions as well.
+func (s *Service) Accompany(inside *browserrec.Service) { s.inside = inside }
 
 // New makes a Service that keeps packs in blobs. svc and rec may be nil, then there
 // are packs about actions only.

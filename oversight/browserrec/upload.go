@@ -118,7 +118,7 @@ func (s *Service) take(ctx context.Context, l *lane, have oversight.Session, id 
 		return s.alive(ctx, have, p, rep)
 	case rep.N <= p.N:
 		return fmt.Errorf("chunk %d of page %s was taken: %w", rep.N, p.ID, governance.ErrConflict)
-	case p.State == pageClosed || p.State == pageGone:
+	case p.State == pageClosed: // the last words of one that is gone may come late
 		return fmt.Errorf("page %s was left: %w", p.ID, governance.ErrConflict)
 	}
 	f, err := s.follow(ctx, l, p)

@@ -10,7 +10,10 @@ const until = async (what, ok, ms = 45000) => {
 };
 const state = async () => (await api(`/sessions/${at.session}`)).state;
 
-const actor = await person(browser, 'actor', { extraHTTPHeaders: { Authorization: `Bearer ${at.key}` } });
+const actor = await person(browser, 'actor'); // with a cookie, as people have: a page's last words carry no header of a test
+await actor.goto(at.signin);
+await actor.getByRole('button', { name: 'Sign in' }).click();
+await actor.waitForURL((u) => !u.pathname.includes('/signin'));
 await actor.context().addCookies([{ name: at.cookie, value: at.token, url: at.app }]);
 let sent = [];
 actor.on('response', async (r) => { if (r.url().endsWith('/recording/chunks')) sent.push(r.status()); });

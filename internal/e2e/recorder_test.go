@@ -29,7 +29,7 @@ func TestBrowserRecorder(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	s := start(t, t.TempDir(), "REEVE_RRWEB_DIR="+here, "REEVE_RRWEB_REQUIRED=always")
-	const agent = "cs_agent"
+	const agent = "super_admin"
 	tenants := get[list[tenant]](t, s, "super_admin", "/tenants?limit=50").Items
 	require.NotEmpty(t, tenants)
 	var opened answer

@@ -1,6 +1,7 @@
 package browserrec
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"io"
@@ -56,7 +57,7 @@ func (s *Service) report(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			return // the client is gone
 		}
-		err = s.Take(r.Context(), have, id, raw)
+		err = s.Take(context.WithoutCancel(r.Context()), have, id, raw) // who leaves a page does not wait
 	}
 	var denied *governance.DeniedError
 	var invalid *governance.InvalidError

@@ -218,7 +218,7 @@ func (s *Service) Replay(ctx context.Context, session uuid.UUID) (Replay, error)
 			page.Gaps = append(page.Gaps, "The browser told nothing of this page")
 		case p.Told:
 			page.Gaps = append(page.Gaps, "The browser fell silent on this page")
-		case p.State == pageGone, p.State == pageOpen && over:
+		case p.State == pageGone, p.State == pageOpen && over && have.EndedAt.Sub(p.SeenAt.Time()) >= s.opts.LostAfter:
 			page.Gaps = append(page.Gaps, "What was last on this page is missing")
 		}
 		if p.Lost > 0 {

@@ -44,7 +44,7 @@ func kit(t *testing.T, version string) string {
 	return dir
 }
 
-func each(t *testing.T, require_ bool, fn func(t *testing.T, b *bench)) {
+func each(t *testing.T, required bool, fn func(t *testing.T, b *bench)) {
 	t.Helper()
 	govtest.Each(t, &govtest.Options{Schemas: []govdb.Schema{oversight.Schema(), browserrec.Schema()}}, func(t *testing.T, e *govtest.Env) {
 		b := &bench{Env: e, dir: t.TempDir()}
@@ -63,7 +63,7 @@ func each(t *testing.T, require_ bool, fn func(t *testing.T, b *bench)) {
 		require.NoError(t, err)
 		k, err := browserrec.OpenKit(kit(t, "2.1.6"))
 		require.NoError(t, err)
-		b.svc, err = browserrec.New(t.Context(), b.over, b.rec, k, &browserrec.Options{Require: func(governance.TenantID, oversight.Scope) bool { return require_ }})
+		b.svc, err = browserrec.New(t.Context(), b.over, b.rec, k, &browserrec.Options{Require: func(governance.TenantID, oversight.Scope) bool { return required }})
 		require.NoError(t, err)
 		fn(t, b)
 	})

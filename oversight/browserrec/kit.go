@@ -26,10 +26,7 @@ const (
 	maxKit     = 4 << 20
 )
 
-var (
-	plainVersion = regexp.MustCompile(`^2\.\d+\.\d+$`)
-	digestForm   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-)
+var plainVersion = regexp.MustCompile(`^2\.\d+\.\d+$`)
 
 // OpenKit reads and hashes the recorder in a folder of npm packages. Only a plain
 // release of version 2 is taken: its events are what this package checks.

@@ -21,6 +21,7 @@ import (
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/integrations/integrationsapi"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/evidence/evidenceapi"
 	"github.com/reevehq/reeve/oversight/findings"
@@ -44,6 +45,8 @@ type Options struct {
 	Oversight    *oversight.Options
 	Recordings   recorder.BlobStore // where impersonation is recorded; required with Oversight
 	Recorder     *recorder.Options
+	BrowserKit   *browserrec.Kit // what the browser records with, beside the server; nil: nothing
+	Browser      *browserrec.Options
 	Evidence     *evidence.Options // of the packs, which are there with Oversight and kept beside its recordings
 	Findings     *findings.Options
 	SIEM         *siem.Options // where the ledger and the alerts are copied to
@@ -65,7 +68,8 @@ type Reeve struct {
 	Retention    *retention.Service
 	Oversight    *oversight.Service
 	Recorder     *recorder.Recorder
-	Evidence     *evidence.Service // with Oversight
+	Browser      *browserrec.Service // with BrowserKit
+	Evidence     *evidence.Service   // with Oversight
 	Findings     *findings.Service
 	SIEM         *siem.Service
 	Analytics    *analytics.Service
@@ -84,7 +88,7 @@ func Schemas(opts *Options) []govdb.Schema {
 		out = append(out, retention.Schema())
 	}
 	if opts.Oversight != nil {
-		out = append(out, oversight.Schema(), evidence.Schema())
+		out = append(out, oversight.Schema(), browserrec.Schema(), evidence.Schema())
 	}
 	if opts.Findings != nil {
 		out = append(out, findings.Schema())
@@ -166,8 +170,18 @@ func (r *Reeve) oversight(opts *Options) (err error) {
 	if r.Recorder, err = recorder.New(r.Oversight, opts.Recordings, opts.Recorder); err != nil {
 		return err
 	}
-	r.Evidence, err = evidence.New(r.Kernel, r.Oversight, r.Recorder, opts.Recordings, opts.Evidence)
-	return err
+	if opts.BrowserKit != nil {
+		if r.Browser, err = browserrec.New(context.Background(), r.Oversight, r.Recorder, opts.BrowserKit, opts.Browser); err != nil {
+			return err
+		}
+	}
+	if r.Evidence, err = evidence.New(r.Kernel, r.Oversight, r.Recorder, opts.Recordings, opts.Evidence); err != nil {
+		return err
+	}
+	if r.Browser != nil {
+		r.Evidence.Accompany(r.Browser)
+	}
+	return nil
 }
 
 func (r *Reeve) playbook(opts *Options) (err error) {
@@ -249,7 +263,12 @@ func (r *Reeve) Register(api huma.API) {
 func (r *Reeve) Sections() []console.Section {
 	out := []console.Section{console.Explorer(r.Explorer)}
 	if r.Oversight != nil {
-		out = append(out, console.Oversight(r.Oversight, r.Recorder, r.pages), console.Evidence(r.Evidence))
+		pages := console.OversightOptions{}
+		if r.pages != nil {
+			pages = *r.pages
+		}
+		pages.Browser = r.Browser
+		out = append(out, console.Oversight(r.Oversight, r.Recorder, &pages), console.Evidence(r.Evidence))
 	}
 	if r.Findings != nil {
 		out = append(out, console.Findings(r.Findings))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
 
@@ -21,6 +22,8 @@ type OversightOptions struct {
 	App string // address that an opened session leads to, such as "/app/"
 	// Users lists a tenant's users for the start dialog; nil asks for an id.
 	Users func(ctx context.Context, t governance.TenantID) ([]Option, error)
+	// Browser replays what browsers told; nil: nothing is recorded in them.
+	Browser *browserrec.Service
 }
 
 // Oversight is the pages of package oversight: sessions with their recordings, and
@@ -63,6 +66,11 @@ func Oversight(svc *oversight.Service, rec *recorder.Recorder, opts *OversightOp
 			Route{Pattern: "GET /sessions/{id}/shown", Permission: oversight.PermissionRead, Serve: p.shown},
 			Route{Pattern: "GET /sessions/{id}/frames/{n}", Permission: oversight.PermissionRead, Serve: p.frame},
 			Route{Pattern: "GET /sessions/{id}/evidence.json", Permission: "ledger:read", Serve: p.evidence})
+		if p.opts.Browser != nil {
+			s.Routes = append(s.Routes,
+				Route{Pattern: "GET /sessions/{id}/browser", Permission: oversight.PermissionRead, Page: p.browser},
+				Route{Pattern: "GET /sessions/{id}/browser/{page}/{n}", Permission: oversight.PermissionRead, Serve: p.browserFrame})
+		}
 	}
 	return s
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/evidence/pack"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
@@ -92,6 +93,9 @@ func (p oversightPages) detail(c *Ctx) (View, error) {
 		}
 	}
 	v := sessionDetailView(page)
+	if page.Recorded && p.opts.Browser != nil {
+		v.Actions = append(v.Actions, Button{Text: "In the browser", Icon: "eye", Href: "/sessions/" + id.String() + "/browser"})
+	}
 	v.Actions = append(v.Actions, evidenceButton(c, pack.KindSession, id)...)
 	return v, nil
 }
@@ -115,7 +119,7 @@ func (p oversightPages) recording(c *Ctx, s oversight.Session, page *sessionPage
 		return known(a)
 	}
 	for _, r := range records {
-		if v, err := governance.ReadRecord(r.Body); err == nil && v.Action != recorder.ActionChunk {
+		if v, err := governance.ReadRecord(r.Body); err == nil && v.Action != recorder.ActionChunk && v.Action != browserrec.ActionChunk {
 			it := sessionItem(v, r.ID, names, c.Can("ledger:read"))
 			page.Rows = append(page.Rows, replayRow{Ledger: &it, At: it.At})
 			page.Timeline = append(page.Timeline, it)
@@ -320,6 +324,8 @@ func endedText(r oversight.EndReason) string {
 		return "Somebody else used it"
 	case oversight.EndRecorder:
 		return "What was shown could not be recorded"
+	case oversight.EndBrowser:
+		return "The browser did not report what happened in it"
 	case oversight.EndObserver:
 		return "Nobody watched it"
 	case oversight.EndRefused:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
 
@@ -64,6 +65,10 @@ func oversightStories() []Story {
 		Meters: []oversight.Meter{{Policy: "credit-24h", Unit: "EUR.cent", Before: 40_000, Amount: 70_000, Max: 100_000, Window: governance.Duration{Duration: 24 * time.Hour}, Exceeds: true}}, State: governance.StatePending, At: at}
 	inside := act
 	inside.Action, inside.Effect, inside.Over, inside.State, inside.Subject, inside.SessionID = oversight.ActionPlan, governance.Allow, false, governance.StateExecuted, &s.Subject, id.String()
+	told := browserrec.Page{ID: id, Path: "/app/documents", At: at, State: "gone", Gaps: []string{"The browser fell silent on this page"},
+		Events: []browserrec.Event{{N: 1, At: at, What: "Opened /app/documents, 1280 by 720"}, {N: 2, At: at.Add(time.Second), What: "The whole page"}, {N: 3, At: at.Add(time.Minute), What: "Typed or chose, masked"}}}
+	inBrowser := browserPage{S: ended, Pages: []browserrec.Page{told}, Page: told, Masked: 2, Problems: []string{"browser chunk 2 is missing"}}
+	inBrowser.lay(2, []replayRow{{Ledger: &TimelineItem{At: at, Icon: "eye", Title: "Impersonation request", Status: "denied", Href: "/ledger/x"}, At: at.Add(2 * time.Second)}})
 	filters := actFilters("", "", "", "")
 	return []Story{
 		{Name: "sessions, first use", View: sessionListView(empty)},
@@ -82,6 +87,8 @@ func oversightStories() []Story {
 		{Name: "session, right to left", RTL: true, View: detail(ended, frames)},
 		{Name: "session, waits for approval", View: detail(pending, func(p *sessionPage) { p.Recorded, p.Report, p.Pending = false, nil, "/approvals/x" })},
 		{Name: "session, to be reviewed", View: detail(late, func(p *sessionPage) { p.Review = reviewFields(bare) })},
+		{Name: "browser, nothing told", View: browserView(browserPage{S: ended})},
+		{Name: "browser, with a gap", View: browserView(inBrowser)},
 		{Name: "wall, nobody", View: wallView(wallPage{Empty: Empty{Icon: "eye", Title: "Nobody works as a customer now"}})},
 		{Name: "wall, watched, paused and broken", View: wallView(wallPage{Cards: []wallCard{card, unwatched, broken}})},
 		{Name: "watch, present", View: watchView(watchPage{wallCard: card, Present: true, For: "1m0s", Reason: Field{Name: "reason", Label: "Why it ends"}})},

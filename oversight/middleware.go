@@ -318,8 +318,11 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, have Session, e
 		http.Error(w, "Sign in first: an impersonation needs its actor.", http.StatusUnauthorized)
 	case errors.Is(err, errPaused):
 		why := "what is shown cannot be recorded"
-		if have.PausedBy == ByObserver {
+		switch have.PausedBy {
+		case ByObserver:
 			why = "somebody has to watch, and nobody does"
+		case ByBrowser:
+			why = "the browser does not report what happens in it"
 		}
 		w.Header().Set("Retry-After", "10")
 		s.say(w, r, http.StatusServiceUnavailable, "Paused", "The session is paused: "+why+". It ends at "+have.GraceAt.UTC().Format("15:04:05 MST")+" unless that changes.")

@@ -159,6 +159,7 @@ type Service struct {
 
 	mu    sync.Mutex
 	alive func(context.Context) error // of the recorder; nil when there is none
+	with  Companion
 }
 
 // New makes a Service and registers its action [ActionStart] and its background

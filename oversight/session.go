@@ -71,6 +71,7 @@ const (
 	EndGone     EndReason = "subject_gone"  // the user is not there any more
 	EndRecorder EndReason = "recorder_lost" // what was shown could not be recorded for too long
 	EndObserver EndReason = "observer_lost" // nobody watched a session that must be watched
+	EndBrowser  EndReason = "browser_lost"  // the browser did not report what happened in it for too long
 	EndRefused  EndReason = "refused"       // it was never allowed
 )
 
@@ -328,7 +329,7 @@ func (s *Service) openedTx(ctx context.Context, tx *governance.Tx, have Session,
 	both := have.identity()
 	both.Origin = origin
 	receipt, err := s.k.RecordTx(ctx, tx, both, governance.Record{Action: "impersonation.open", Tenant: have.Tenant, Resource: have.ref(), Reason: have.Reason, Ticket: have.Ticket,
-		ActionID: have.ID, Data: map[string]any{"scope": have.Scope, "expires_at": have.ExpiresAt, "user": have.User}}, ev)
+		ActionID: have.ID, Data: s.withOpened(map[string]any{"scope": have.Scope, "expires_at": have.ExpiresAt, "user": have.User})}, ev)
 	if err != nil {
 		return err
 	}
@@ -395,13 +396,17 @@ func (s *Service) endTx(ctx context.Context, tx *governance.Tx, by governance.Id
 	if err != nil {
 		return err
 	}
+	data := map[string]any{"ended": why, "impersonator": have.Actor.ID, "user": have.User, "chunks": kept.Seq, "chunk": kept.SHA256}
+	if err := s.withEnded(ctx, tx, have.ID, data); err != nil {
+		return err
+	}
 	who := by
 	if by.Actor.ID == have.Actor.ID || by.Actor.Person != "" && by.Actor.Person == have.Actor.Person {
 		who.Subject = have.identity().Subject
 	}
 	who.SessionID = have.ID.String()
 	_, err = s.k.RecordTx(ctx, tx, who, governance.Record{Action: "impersonation.end", Tenant: have.Tenant, Resource: have.ref(), Reason: note, ActionID: have.ID,
-		Data: map[string]any{"ended": why, "impersonator": have.Actor.ID, "user": have.User, "chunks": kept.Seq, "chunk": kept.SHA256}}, ev)
+		Data: data}, ev)
 	if err != nil {
 		return err
 	}

@@ -23,12 +23,16 @@ type Cause string
 const (
 	ByRecorder Cause = "recorder" // what is shown cannot be recorded
 	ByObserver Cause = "observer" // nobody watches although somebody has to
+	ByBrowser  Cause = "browser"  // the browser does not report what happens in it, and has to
 )
 
 // lost is how a session ends whose pause lasts too long.
 func (c Cause) lost() EndReason {
-	if c == ByObserver {
+	switch c {
+	case ByObserver:
 		return EndObserver
+	case ByBrowser:
+		return EndBrowser
 	}
 	return EndRecorder
 }
@@ -101,8 +105,11 @@ func (s *Service) pauseTx(ctx context.Context, tx *governance.Tx, have Session, 
 	a := governance.Alert{Key: pausedAlert(have.ID), Severity: governance.Critical, Tenant: have.Tenant, Title: "An impersonation is not recorded and was paused",
 		Body:  fmt.Sprintf("%s. It ends at %s unless that changes.", why, now.Add(s.opts.Grace).Format("15:04:05 MST")),
 		Links: []governance.Link{{Title: "Session", Kind: "session", ID: have.ID.String()}, {Title: "Ledger record", Kind: "record", ID: receipt.ID.String()}}}
-	if by == ByObserver {
+	switch by {
+	case ByObserver:
 		a.Severity, a.Title = governance.Warning, "An impersonation waits for somebody to watch it"
+	case ByBrowser:
+		a.Title = "An impersonation's browser does not report and the session was paused"
 	}
 	_, err = s.k.AlertTx(ctx, tx, a)
 	return err

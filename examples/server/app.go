@@ -39,6 +39,7 @@ import (
 	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/findings"
 	"github.com/reevehq/reeve/oversight/recorder"
@@ -228,6 +229,15 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 		return err
 	}
 	opts.Evidence = &evidence.Options{Witnesses: witnesses}
+	if dir := a.cfg.text("rrweb_dir"); dir != "" {
+		if opts.BrowserKit, err = browserrec.OpenKit(dir); err != nil {
+			return fmt.Errorf("rrweb_dir: %w", err)
+		}
+		opts.Browser = &browserrec.Options{Base: appBase + "recording/", Require: func(_ governance.TenantID, scope oversight.Scope) bool {
+			required := a.cfg.text("rrweb_required")
+			return required == "always" || required == "write" && scope == oversight.ReadWrite
+		}}
+	}
 	opts.SIEM.Version, opts.SIEM.Logger = programVersion(), a.log
 	if opts.SIEM.Sinks, err = sinks(a.cfg, client); err != nil {
 		return err
@@ -489,10 +499,13 @@ func (a *app) mount(o openOptions) error {
 	mux.Handle("/console/", a.auth.Middleware(pages))
 	mux.Handle("/console", a.auth.Middleware(pages))
 
-	if a.tenantApp, err = product.NewApp(a.product, a.reeve.Oversight, product.AppOptions{Base: appBase, Secure: strings.HasPrefix(a.cfg.text("public_url"), "https://")}); err != nil {
+	if a.tenantApp, err = product.NewApp(a.product, a.reeve.Oversight, product.AppOptions{Base: appBase, Browser: a.reeve.Browser, Secure: strings.HasPrefix(a.cfg.text("public_url"), "https://")}); err != nil {
 		return err
 	}
 	guard := http.NewCrossOriginProtection()
+	if a.reeve.Browser != nil {
+		mux.Handle(appBase+"recording/", guard.Handler(a.auth.Middleware(a.reeve.Browser.Handler())))
+	}
 	mux.Handle(appBase, guard.Handler(a.auth.Middleware(a.reeve.Oversight.Middleware(a.reeve.Recorder.Middleware(a.tenantApp)))))
 
 	a.health = &health{ready: func(ctx context.Context) error { return a.db.Read().PingContext(ctx) }}

@@ -68,6 +68,8 @@ var settings = []setting{
 	{key: "siem_http_token", doc: "bearer token sent with them", secret: true},
 	{key: "impersonation_observer", standard: "on_request", doc: "which impersonations somebody has to watch: on_request, write (and those asked for) or always", check: oneOf("on_request", "write", "always")},
 	{key: "metrics_token", doc: "bearer token that /metrics asks for, at least 16 bytes; empty answers this machine only, and no proxy on it", secret: true, check: checkMetricsToken},
+	{key: "rrweb_dir", doc: "folder into which npm installed @rrweb/record; impersonated pages are then recorded in the browser as well"},
+	{key: "rrweb_required", standard: "never", doc: "which impersonations pause when their browser falls silent: never, write or always; needs rrweb_dir", check: oneOf("never", "write", "always")},
 	{key: "shutdown_grace", standard: "15s", doc: "longest wait for running requests at shutdown", check: checkDuration},
 }
 
@@ -249,6 +251,9 @@ func loadConfig(path string, environ []string, flags map[string]string) (configu
 	}
 	if c.values["public_url"] == "" {
 		c.values["public_url"] = "http://" + c.values["listen"]
+	}
+	if c.values["rrweb_required"] != "never" && c.values["rrweb_dir"] == "" {
+		errs = append(errs, fmt.Errorf("rrweb_required (from %s): needs rrweb_dir", c.source["rrweb_required"]))
 	}
 	return c, errors.Join(append(errs, checkSIEM(c))...)
 }

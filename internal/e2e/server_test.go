@@ -87,15 +87,15 @@ func (l *logbook) String() string {
 	return l.b.String()
 }
 
-// start runs the demo on a free port and waits for its line.
-func start(t *testing.T, data string) *server {
+// start runs the demo on a free port and waits for its line. Settings are NAME=value.
+func start(t *testing.T, data string, settings ...string) *server {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("SKIP server: not verified, -short is set")
 	}
 	s := &server{data: data, exited: make(chan struct{}), log: &logbook{}}
 	s.cmd = exec.Command(program, "demo", "--json", "--listen", "127.0.0.1:0", "--data", data)
-	s.cmd.Env = append(environ(), "HOME="+data)
+	s.cmd.Env = append(append(environ(), "HOME="+data), settings...)
 	s.cmd.Stderr = s.log
 	stdout, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)

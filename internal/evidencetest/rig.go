@@ -19,6 +19,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govtest"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/evidence"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
@@ -63,7 +64,7 @@ type Rename struct {
 // Options are the kernel's.
 func Options() *govtest.Options {
 	// A real clock has nanoseconds, which a database cuts off and a record keeps.
-	return &govtest.Options{Start: time.Date(2026, 1, 15, 12, 0, 0, 789, time.UTC), Schemas: []govdb.Schema{oversight.Schema(), evidence.Schema()}}
+	return &govtest.Options{Start: time.Date(2026, 1, 15, 12, 0, 0, 789, time.UTC), Schemas: []govdb.Schema{oversight.Schema(), browserrec.Schema(), evidence.Schema()}}
 }
 
 // New makes a Rig of an Env made with [Options].

@@ -159,7 +159,7 @@ func (g *gathering) gather(ctx context.Context) error {
 	if err := g.policies(ctx); err != nil {
 		return err
 	}
-	if err := g.recording(ctx); err != nil {
+	if err := errors.Join(g.recording(ctx), g.browser(ctx)); err != nil {
 		return err
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(g.bodies), compareIDs) {
@@ -309,6 +309,34 @@ func (g *gathering) policies(ctx context.Context) error {
 			}
 			g.c.Policies = append(g.c.Policies, pack.Policy{ID: h.Policy, Version: h.Version, Body: body})
 		}
+	}
+	return nil
+}
+
+// browser adds what the session's browser told.
+func (g *gathering) browser(ctx context.Context) error {
+	if g.session == nil || g.s.inside == nil {
+		return nil
+	}
+	chunks, err := g.s.inside.Chunks(ctx, g.session.ID)
+	if err != nil {
+		return err
+	}
+	for _, ch := range chunks {
+		if g.bodies[ch.Record].ID == uuid.Nil { // it was recorded after the records were read
+			break
+		}
+		out := pack.Chunk{Seq: ch.Seq, Record: ch.Record.String(), State: pack.ChunkIncluded}
+		if g.req.NoRecording {
+			out.State = pack.ChunkWithheld
+		} else if out.Data, err = g.s.inside.ChunkData(ctx, g.session.ID, ch.Seq); errors.Is(err, governance.ErrNotFound) {
+			out.State = pack.ChunkMissing
+		} else if errors.Is(err, recorder.ErrTampered) {
+			return &notHolding{err.Error()}
+		} else if err != nil {
+			return err
+		}
+		g.c.Browser = append(g.c.Browser, out)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 	"github.com/reevehq/reeve/oversight/evidence/pack"
 	"github.com/reevehq/reeve/oversight/recorder"
 )
@@ -64,7 +65,12 @@ type Service struct {
 	rec   *recorder.Recorder
 	blobs recorder.BlobStore
 	opts  Options
+
+	inside *browserrec.Service // nil: nothing is recorded in browsers
 }
+
+// Accompany puts what browsers told into the packs of sessions as well.
+func (s *Service) Accompany(inside *browserrec.Service) { s.inside = inside }
 
 // New makes a Service that keeps packs in blobs. svc and rec may be nil, then there
 // are packs about actions only.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/oversight"
+	"github.com/reevehq/reeve/oversight/browserrec"
 )
 
 //go:embed app
@@ -30,6 +31,7 @@ type App struct {
 	over   *oversight.Service
 	base   string
 	secure bool
+	inside *browserrec.Service // nil: nothing is recorded in the browser
 	css    template.CSS
 	policy string
 	pages  map[string]*template.Template
@@ -42,6 +44,9 @@ var _ http.Handler = (*App)(nil)
 type AppOptions struct {
 	Base   string // such as "/app/"
 	Secure bool   // cookies over HTTPS only
+	// Browser records impersonated pages in the browser as well, from Base+"recording/"; nil
+	// does not.
+	Browser *browserrec.Service
 }
 
 // NewApp makes the pages.
@@ -55,8 +60,11 @@ func NewApp(svc *Service, over *oversight.Service, opts AppOptions) (*App, error
 		return nil, fmt.Errorf("product: %w", err)
 	}
 	sum := sha256.Sum256(css)
-	a := &App{svc: svc, over: over, base: base, secure: opts.Secure, css: template.CSS(css), pages: map[string]*template.Template{}, mux: http.NewServeMux(), //nolint:gosec // our own file
+	a := &App{svc: svc, over: over, base: base, secure: opts.Secure, inside: opts.Browser, css: template.CSS(css), pages: map[string]*template.Template{}, mux: http.NewServeMux(), //nolint:gosec // our own file
 		policy: "default-src 'none'; script-src 'self'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"}
+	if a.inside != nil {
+		a.policy += "; connect-src 'self'"
+	}
 	for _, p := range []string{"overview", "documents", "document", "team", "billing", "invoices", "settings", "access", "access_one", "signin", "message", "requests"} {
 		if a.pages[p], err = template.ParseFS(appFiles, "app/layout.html", "app/"+p+".html"); err != nil {
 			return nil, fmt.Errorf("product: %w", err)
@@ -195,6 +203,7 @@ type appPage struct {
 	CSS               template.CSS
 	Tenant            governance.Tenant
 	Banner            template.HTML
+	Recorder          template.HTML
 	User              string // signed in; empty while impersonated
 	Nav               []navItem
 	Data              any
@@ -204,6 +213,11 @@ func (a *App) show(v *visit, status int, name, title, note string, data any) err
 	p := appPage{Title: title, Base: a.base, Note: note, CSS: a.css, Tenant: v.tenant.Tenant, Data: data, Banner: a.over.Banner(v.r.Context())}
 	if p.Banner == "" {
 		p.User = v.id.Actor.Name
+	} else if a.inside != nil {
+		var err error
+		if p.Recorder, err = a.inside.Script(v.r); err != nil {
+			return err
+		}
 	}
 	for _, n := range []struct{ right, title, path string }{{"", "Overview", ""}, {"document:read", "Documents", "documents"}, {"team:read", "Team", "team"}, {"billing:read", "Invoices", "invoices"}, {"billing:read", "Billing", "billing"},
 		{"setting:read", "Settings", "settings"}, {"consent:write", "Requests", "requests"}, {"access:read", "Staff access", "access"}} {

@@ -19,6 +19,8 @@
 //	session/session.json       the impersonation session
 //	session/requests.json      its requests, as the recording has them
 //	recording/SEQ.ndjson       the recording's chunks
+//	browser/SEQ.ndjson         what the browser told, when that was recorded as well
+//	browser/index.json         which chunks of that there are
 //	recording/index.json       which chunks there are, and which are left out and why
 //	alerts.json                alerts with their deliveries and acknowledgements
 //	personal.json              personal values of the records: disclosed, withheld, erased

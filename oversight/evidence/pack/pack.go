@@ -137,6 +137,7 @@ type Contents struct {
 	Policies []Policy
 	Session  *Session
 	Chunks   []Chunk
+	Browser  []Chunk // what the session's browser told; no proof of what was shown
 	Alerts   []Alert
 	Personal []Personal
 	Records  []Record
@@ -328,6 +329,14 @@ func NewDraft(c Contents) (*Draft, error) {
 	}
 	if c.Session != nil {
 		errs = append(errs, put("session/session.json", c.Session), put("session/requests.json", requests), put("recording/index.json", orEmpty(c.Chunks)))
+	}
+	for _, ch := range c.Browser {
+		if ch.State == ChunkIncluded {
+			errs = append(errs, put(browserName(ch.Seq), ch.Data))
+		}
+	}
+	if c.Session != nil && len(c.Browser) > 0 {
+		errs = append(errs, put(browserIndex, c.Browser))
 	}
 	for _, r := range c.Records {
 		errs = append(errs, put(recordName(r.ID), r.Body))

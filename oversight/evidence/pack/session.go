@@ -74,6 +74,7 @@ func (v *verification) session() {
 	if s.ID != v.m.Subject.ID || s.Tenant != v.m.Subject.Tenant {
 		v.bad(at, "is another session than the manifest's")
 	}
+	v.browser(s)
 	requests, whole := v.recording(s)
 	var listed []Request
 	if v.file("session/requests.json", &listed) {

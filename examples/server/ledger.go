@@ -99,13 +99,10 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 	}
 	k.Background("ledger.publish", 5*time.Second, func(ctx context.Context) error {
 		err := p.Turn(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || errors.Is(err, ledger.ErrForked) { // of which the kernel tells
 			return err
 		}
 		alert := governance.Alert{Key: "ledger.publish", Severity: governance.Warning, Title: "A checkpoint of the ledger was not taken everywhere", Body: err.Error()}
-		if errors.Is(err, ledger.ErrForked) {
-			alert.Key, alert.Severity, alert.Title = "ledger.forked", governance.Critical, "The ledger is not what was published of it"
-		}
 		return errors.Join(err, k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 			_, err := k.AlertTx(ctx, tx, alert)
 			return err

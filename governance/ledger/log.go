@@ -29,6 +29,7 @@ type Options struct {
 	Batch  int64         // most records sealed in one commit; default 1000
 	Late   time.Duration // a receipt without a leaf for longer is reported; default 5s
 	OnLate func(count int64)
+	OnHalt func(Halt) // signing stopped: somebody outside knows another past, or what is stored is not what was signed
 }
 
 // Log seals records and proves them. Use [New].
@@ -44,6 +45,7 @@ type Log struct {
 	mu       sync.Mutex
 	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
 	seen     int64                   // the largest tree that this process has signed or found signed
+	told     string                  // the disagreement that OnHalt was told of last
 
 	ring    keyring
 	sealing sync.Mutex
@@ -126,6 +128,7 @@ func (l *Log) Run(ctx context.Context) {
 		n, err := l.Seal(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, govdb.ErrRetry) {
 			l.opts.Logger.ErrorContext(ctx, "seal the ledger", "error", err)
+			l.disagrees(err)
 		}
 		if time.Since(checked) > l.opts.Late/5 {
 			checked = time.Now()
@@ -297,7 +300,7 @@ func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []*recordRow) error 
 // checkedSize is how many leaves the last checkpoint signed and how many there are,
 // after making sure that what is stored still has the root that was signed.
 func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (signed, size int64, err error) {
-	if err := l.current(ctx, tx); err != nil {
+	if err := l.mayStillSign(ctx, tx); err != nil {
 		return 0, 0, err
 	}
 	if size, err = treeSize(ctx, tx); err != nil {

@@ -43,6 +43,8 @@ var settings = []setting{
 	{key: "ledger_witnesses", doc: "witnesses that cosign checkpoints, as 'address key', comma-separated", check: checkWitnesses},
 	{key: "ledger_publish_file", doc: "file that checkpoints are appended to, best on another machine"},
 	{key: "ledger_publish_url", doc: "address that checkpoints are posted to", secret: true, check: checkURL},
+	{key: "ledger_receipts_file", doc: "file that receipts are appended to as their records are committed, best on another machine"},
+	{key: "ledger_receipts_url", doc: "address that receipts are posted to as their records are committed", secret: true, check: checkURL},
 	{key: "log_level", standard: "info", doc: "debug, info, warn or error", check: oneOf("debug", "info", "warn", "error")},
 	{key: "log_format", standard: "text", doc: "text or json, on stderr", check: oneOf("text", "json")},
 	{key: "reporting_currency", standard: "EUR", doc: "currency of MRR and ARR", check: oneOf("EUR", "USD", "GBP")},

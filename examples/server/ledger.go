@@ -111,6 +111,42 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 	return nil
 }
 
+// receiptSinks takes the receipts of this server elsewhere as their records are
+// committed; without a setting it does nothing.
+func (a *app) receiptSinks(client *http.Client) error {
+	var sinks []publish.ReceiptSink
+	if path := a.cfg.text("ledger_receipts_file"); path != "" {
+		sinks = append(sinks, publish.File{Path: path})
+	}
+	if address := a.cfg.text("ledger_receipts_url"); address != "" {
+		hook, err := publish.NewWebhook(address, client)
+		if err != nil {
+			return err
+		}
+		sinks = append(sinks, hook)
+	}
+	if len(sinks) == 0 {
+		return nil
+	}
+	k := a.reeve.Kernel
+	var err error
+	a.receipts, err = publish.NewReceipts(k.Ledger(), &publish.ReceiptsOptions{Sinks: sinks, Logger: a.log, OnGap: func(sink string, n int64) {
+		go func() { // a sink's trouble holds up no receipt
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			err := k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+				_, err := k.AlertTx(ctx, tx, governance.Alert{Key: "ledger.receipts", Severity: governance.Warning, Title: "Receipts of the ledger were not taken everywhere",
+					Body: fmt.Sprintf("%d receipts were given up. The numbers of those that were kept have a gap. Sink: %q", n, sink)})
+				return err
+			})
+			if err != nil {
+				a.log.Error("alert of receipts that were given up", "error", err)
+			}
+		}()
+	}})
+	return err
+}
+
 // ledgerLog serves the ledger in the form of C2SP tlog-tiles to those who may read it.
 func (a *app) ledgerLog() http.Handler {
 	log := tiles.Handler(a.reeve.Kernel.Ledger(), &tiles.HandlerOptions{Logger: a.log})

@@ -16,6 +16,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/governance/ledger/publish"
+	"github.com/reevehq/reeve/governance/ledger/publish/s3sink"
 	"github.com/reevehq/reeve/governance/ledger/tiles"
 )
 
@@ -68,6 +69,23 @@ func checkWitnesses(v string) error {
 	return err
 }
 
+func checkBucket(v string) error {
+	_, _, _, err := s3sink.ParseAddress(v)
+	return err
+}
+
+// ledgerBucket is the bucket for what the ledger publishes, nil without one.
+func (a *app) ledgerBucket(client *http.Client) (*s3sink.Sink, error) {
+	if a.cfg.text("ledger_s3") == "" {
+		return nil, nil
+	}
+	return s3sink.New(a.reeve.Kernel.Ledger(), &s3sink.Options{
+		Address: a.cfg.text("ledger_s3"), Region: a.cfg.text("ledger_s3_region"), Transport: client.Transport,
+		AccessKey: a.cfg.text("ledger_s3_access_key"), SecretKey: a.cfg.text("ledger_s3_secret_key"),
+		Tiles: a.cfg.text("ledger_s3_tiles") == "true", Lock: a.cfg.duration("ledger_s3_lock"), Now: a.reeve.Kernel.Now,
+	})
+}
+
 // publication takes checkpoints out of the database, as the settings say; without any it
 // does nothing.
 func (a *app) publication(ctx context.Context, client *http.Client) error {
@@ -86,6 +104,13 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 		}
 		o.Sinks = append(o.Sinks, hook)
 	}
+	bucket, err := a.ledgerBucket(client)
+	if err != nil {
+		return err
+	}
+	if bucket != nil {
+		o.Sinks = append(o.Sinks, bucket)
+	}
 	if len(o.Witnesses)+len(o.Sinks) == 0 {
 		return nil
 	}
@@ -103,6 +128,9 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 			return err
 		}
 		alert := governance.Alert{Key: "ledger.publish", Severity: governance.Warning, Title: "A checkpoint of the ledger was not taken everywhere", Body: err.Error()}
+		if errors.Is(err, publish.ErrDiffers) {
+			alert.Key, alert.Severity, alert.Title = "ledger.differs", governance.Critical, "Something else is where the ledger was published"
+		}
 		return errors.Join(err, k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 			_, err := k.AlertTx(ctx, tx, alert)
 			return err
@@ -125,11 +153,17 @@ func (a *app) receiptSinks(client *http.Client) error {
 		}
 		sinks = append(sinks, hook)
 	}
+	bucket, err := a.ledgerBucket(client)
+	if err != nil {
+		return err
+	}
+	if bucket != nil {
+		sinks = append(sinks, bucket)
+	}
 	if len(sinks) == 0 {
 		return nil
 	}
 	k := a.reeve.Kernel
-	var err error
 	a.receipts, err = publish.NewReceipts(k.Ledger(), &publish.ReceiptsOptions{Sinks: sinks, Logger: a.log, OnGap: func(sink string, n int64) {
 		go func() { // a sink's trouble holds up no receipt
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

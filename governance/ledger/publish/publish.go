@@ -11,7 +11,11 @@ import (
 	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
-// Sink keeps checkpoints somewhere else. Implementations: [File], [Webhook].
+// ErrDiffers says that a sink has something else under the name of what it was to keep:
+// nothing of it is written over.
+var ErrDiffers = errors.New("publish: something else is there under this name")
+
+// Sink keeps checkpoints somewhere else. Implementations: [File], [Webhook], s3sink.Sink.
 type Sink interface {
 	// Name tells sinks apart; the log remembers by it how far each was told.
 	Name() string

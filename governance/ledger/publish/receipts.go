@@ -13,7 +13,7 @@ import (
 	"github.com/reevehq/reeve/governance/ledger"
 )
 
-// ReceiptSink keeps receipts somewhere else. Implementations: [File], [Webhook].
+// ReceiptSink keeps receipts somewhere else. Implementations: [File], [Webhook], s3sink.Sink.
 type ReceiptSink interface {
 	// Name tells sinks apart.
 	Name() string

@@ -70,6 +70,9 @@ func checkWitnesses(v string) error {
 }
 
 func checkBucket(v string) error {
+	if v == "" {
+		return nil
+	}
 	_, _, _, err := s3sink.ParseAddress(v)
 	return err
 }

@@ -120,13 +120,13 @@ func New(db *govdb.DB, opts *Options) (*Kernel, error) {
 		o.Links = func(string, string) string { return "" }
 	}
 	k := &Kernel{db: db, opts: o, defs: map[string]*definition{}, owner: uuid.NewString()}
-	log, err := ledger.New(db, o.LedgerKey, &ledger.Options{Logger: o.Logger, OnLate: k.lateSeal})
+	log, err := ledger.New(db, o.LedgerKey, &ledger.Options{Logger: o.Logger, OnLate: k.lateSeal, OnHalt: k.halted})
 	if err != nil {
 		return nil, fmt.Errorf("governance: %w", err)
 	}
 	k.log = log
 	k.relay = outbox.New(db, &outbox.Options{Logger: o.Logger})
-	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k), settleByHand(k)); err != nil {
+	if err := k.Register(putPolicy(k), putAlertRoutes(k), putSilence(k), erase(k), settleByHand(k), resumeLedger(k)); err != nil {
 		return nil, err
 	}
 	k.Background("approvals", time.Second, k.sweepApprovals)

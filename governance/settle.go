@@ -25,6 +25,7 @@ type Settlement struct {
 
 func settleByHand(k *Kernel) *Action[Settlement] {
 	return Define(ActionSettle, Spec[Settlement]{
+		Summary:    "Says how a remote act ended whose outcome nobody knows.",
 		Permission: "approval:vote",
 		Sensitive:  true,
 		Tenant:     func(Settlement) TenantID { return "" },

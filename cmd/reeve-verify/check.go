@@ -44,6 +44,38 @@ func checkLog(ctx context.Context, c *call) error {
 	return c.verdict(rep.Problems, "Every record is as it was signed.")
 }
 
+func checkReceipts(ctx context.Context, c *call) error {
+	var files [][]byte
+	for _, path := range c.receipts {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files = append(files, b)
+	}
+	src, done, err := c.source()
+	if err != nil {
+		return err
+	}
+	defer done()
+	rep, err := offline.CheckReceipts(ctx, src, c.key, files, nil)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(c.out, "%d receipts, %d records of %s\n", rep.Receipts, rep.Log.Head.Size, rep.Log.Head.Origin)
+	for _, r := range rep.Waiting {
+		_, _ = fmt.Fprintf(c.out, "not decided: %s of %s is as new as the last record: try again with a later export\n", r.ID, r.At.Format(time.RFC3339))
+	}
+	for _, s := range rep.Unclosed {
+		_, _ = fmt.Fprintf(c.out, "not closed: %s, of a server that runs or was killed\n", s)
+	}
+	good := "Every receipt has its record."
+	if len(rep.Waiting) > 0 {
+		good = "Every other receipt has its record."
+	}
+	return c.verdict(rep.Problems, good)
+}
+
 func (c *call) verdict(problems []string, good string) error {
 	if len(problems) == 0 {
 		_, err := fmt.Fprintln(c.out, good)

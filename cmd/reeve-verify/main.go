@@ -6,6 +6,7 @@
 //	reeve-verify proof  -key KEY FILE         one record's proof, as JSON or C2SP tlog-proof
 //	reeve-verify pack   -key KEY FILE         an evidence pack
 //	reeve-verify tenant -key KEY FILE         that the records of a tenant are all there are
+//	reeve-verify receipts -key KEY -receipts FILE FOLDER|ZIP|URL   that every receipt has its record there
 //
 // KEY is the verification key, or @FILE that holds it. It exits with 0 when everything
 // holds, 1 when it could not look, 2 when it was called wrongly, 3 when something does
@@ -52,6 +53,7 @@ func commands() []command {
 		{"proof", "FILE", "check one record's proof", checkProof},
 		{"pack", "FILE", "check an evidence pack", checkPack},
 		{"tenant", "FILE", "check that the records of a tenant are all there are", checkTenant},
+		{"receipts", "FOLDER|ZIP|URL", "check that every receipt has its record in an exported or served log", checkReceipts},
 	}
 }
 
@@ -60,6 +62,7 @@ type call struct {
 	key, body string
 	witnesses list
 	earlier   list
+	receipts  list
 	headers   list
 	entries   bool
 	quorum    int
@@ -129,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
 		for _, c := range commands() {
-			_, _ = fmt.Fprintf(stdout, "reeve-verify %-6s -key KEY %-14s %s\n", c.name, c.args, c.does)
+			_, _ = fmt.Fprintf(stdout, "reeve-verify %-8s -key KEY %-14s %s\n", c.name, c.args, c.does)
 		}
 		if len(args) == 0 {
 			return fmt.Errorf("%w: a command is missing", errUsage)
@@ -145,6 +148,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		flags.SetOutput(stderr)
 		flags.StringVar(&in.key, "key", "", "the log's verification key, or @FILE (required)")
 		switch c.name {
+		case "receipts":
+			flags.Var(&in.receipts, "receipts", "a file of receipts as they were published (required); may be given several times")
+			flags.Var(&in.headers, "header", "a header for a URL, as 'Name: value'; may be given several times")
 		case "log":
 			in.witnessFlags(flags)
 			flags.Var(&in.earlier, "earlier", "a file with a checkpoint kept from before, which must be part of the log; may be given several times")
@@ -166,6 +172,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		}
 		if flags.NArg() != 1 || in.key == "" {
 			return fmt.Errorf("%w: want -key KEY and one %s", errUsage, c.args)
+		}
+		if c.name == "receipts" && len(in.receipts) == 0 {
+			return fmt.Errorf("%w: want -receipts FILE", errUsage)
 		}
 		in.arg = flags.Arg(0)
 		if err := in.readWitnesses(); err != nil {

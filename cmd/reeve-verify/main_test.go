@@ -30,6 +30,7 @@ type sample struct {
 	env                         *govtest.Env
 	dir, key, proof, text, body string
 	tenant, earlier, foreign    string
+	receipts, orphans           string
 }
 
 func newSample(t *testing.T) sample {
@@ -43,10 +44,12 @@ func newSample(t *testing.T) sample {
 	}
 	s := sample{env: e, dir: filepath.Join(dir, "log"), key: log.VerifierKey()}
 	var id uuid.UUID
+	var receipts []ledger.Receipt
 	for i := range 20 {
 		id = uuid.Must(uuid.NewV7())
 		require.NoError(t, e.DB.Do(ctx, func(ctx context.Context, tx *govdb.Tx) error {
-			_, err := log.Append(ctx, tx, ledger.Entry{ID: id, Tenant: "acme", Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d,"tenant":"acme"}`, i)})
+			rs, err := log.Append(ctx, tx, ledger.Entry{ID: id, Tenant: "acme", Kind: "test", At: e.Now(), Body: fmt.Appendf(nil, `{"i":%d,"tenant":"acme"}`, i)})
+			receipts = append(receipts, rs...)
 			return err
 		}))
 		if i == 9 || i == 19 {
@@ -59,9 +62,15 @@ func newSample(t *testing.T) sample {
 			}
 		}
 	}
+	b, err := log.SignReceipts("s", 1, true, receipts)
+	require.NoError(t, err)
+	s.receipts = write("receipts", b)
+	b, err = log.SignReceipts("s", 30, false, []ledger.Receipt{{At: e.Now()}})
+	require.NoError(t, err)
+	s.orphans = write("orphans", b)
 	p, err := log.Prove(ctx, id)
 	require.NoError(t, err)
-	b, err := json.Marshal(p)
+	b, err = json.Marshal(p)
 	require.NoError(t, err)
 	s.proof, s.text, s.body = write("proof.json", b), write("proof.tlog-proof", []byte(p.Text())), write("body", []byte(p.Body))
 	tp, err := log.ProveTenant(ctx, "acme", 10)
@@ -116,6 +125,11 @@ func TestRun(t *testing.T) {
 		{3, "is no proof in JSON", []string{"proof", "-key", s.key, s.text}},
 		{0, "These are all its records between the checkpoints of 10 and of 20.", []string{"tenant", "-key", s.key, s.tenant}},
 		{3, "not signed by this key", []string{"tenant", "-key", s.foreign, s.tenant}},
+		{0, "Every receipt has its record.", []string{"receipts", "-key", s.key, "-receipts", s.receipts, s.dir}},
+		{3, "problem: record 00000000-0000-0000-0000-000000000000 of", []string{"receipts", "-key", s.key, "-receipts", s.orphans, s.dir}},
+		{3, "receipts 21 to 29 of the stream s were not published", []string{"receipts", "-key", s.key, "-receipts", s.orphans, "-receipts", s.receipts, s.dir}},
+		{3, "it is not signed by this key", []string{"receipts", "-key", s.foreign, "-receipts", s.receipts, s.dir}},
+		{2, "want -receipts FILE", []string{"receipts", "-key", s.key, s.dir}},
 		{2, "want -key KEY and one FILE", []string{"proof", s.proof}},
 		{2, "want -key KEY and one FOLDER|ZIP|URL", []string{"log", "-key", s.key}},
 		{2, "unknown command", []string{"prove", s.proof}},

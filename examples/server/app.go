@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,6 +36,7 @@ import (
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govdb/opendb"
 	"github.com/reevehq/reeve/governance/ledger"
+	"github.com/reevehq/reeve/governance/ledger/publish"
 	"github.com/reevehq/reeve/governance/outgoing"
 	"github.com/reevehq/reeve/governance/policyfile"
 	"github.com/reevehq/reeve/integrations"
@@ -70,7 +72,8 @@ type app struct {
 	handler http.Handler
 	closers []func() error
 
-	tenantApp http.Handler // the product's own pages, without its guards
+	receipts  *publish.Receipts // nil without a sink
+	tenantApp http.Handler      // the product's own pages, without its guards
 }
 
 // openOptions are what demo and serve do not share.
@@ -254,7 +257,7 @@ func (a *app) build(ctx context.Context, o openOptions) error {
 	if a.reeve, err = reeve.New(a.db, opts); err != nil {
 		return err
 	}
-	if err := a.publication(ctx, client); err != nil {
+	if err := errors.Join(a.publication(ctx, client), a.receiptSinks(client)); err != nil {
 		return err
 	}
 	secure := strings.HasPrefix(a.cfg.text("public_url"), "https://")
@@ -551,6 +554,12 @@ func (a *app) run(ctx context.Context, l net.Listener) error {
 	done := make(chan error, 1)
 	serving, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	if a.receipts != nil {
+		var wg sync.WaitGroup
+		wg.Go(func() { a.receipts.Run(work) })
+		defer wg.Wait()
+		defer stop()
+	}
 	go func() {
 		err := a.reeve.Run(work)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/reevehq/reeve/governance/ledger"
 	"github.com/reevehq/reeve/governance/ledger/offline/cosign"
 	"github.com/reevehq/reeve/governance/ledger/publish"
+	"github.com/reevehq/reeve/governance/ledger/publish/s3sink"
 	"github.com/reevehq/reeve/governance/ledger/tiles"
 )
 
@@ -96,6 +97,26 @@ func witnessPolicy(cfg configuration) (cosign.Policy, error) {
 	return p, nil
 }
 
+func checkBucket(v string) error {
+	if v == "" {
+		return nil
+	}
+	_, _, _, err := s3sink.ParseAddress(v)
+	return err
+}
+
+// ledgerBucket is the bucket for what the ledger publishes, nil without one.
+func (a *app) ledgerBucket(client *http.Client) (*s3sink.Sink, error) {
+	if a.cfg.text("ledger_s3") == "" {
+		return nil, nil
+	}
+	return s3sink.New(a.reeve.Kernel.Ledger(), &s3sink.Options{
+		Address: a.cfg.text("ledger_s3"), Region: a.cfg.text("ledger_s3_region"), Transport: client.Transport,
+		AccessKey: a.cfg.text("ledger_s3_access_key"), SecretKey: a.cfg.text("ledger_s3_secret_key"),
+		Tiles: a.cfg.text("ledger_s3_tiles") == "true", Lock: a.cfg.duration("ledger_s3_lock"), Now: a.reeve.Kernel.Now,
+	})
+}
+
 // publication takes checkpoints out of the database, as the settings say; without any it
 // does nothing.
 func (a *app) publication(ctx context.Context, client *http.Client) error {
@@ -114,6 +135,13 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 		}
 		o.Sinks = append(o.Sinks, hook)
 	}
+	bucket, err := a.ledgerBucket(client)
+	if err != nil {
+		return err
+	}
+	if bucket != nil {
+		o.Sinks = append(o.Sinks, bucket)
+	}
 	if len(o.Witnesses)+len(o.Sinks) == 0 {
 		return nil
 	}
@@ -128,12 +156,12 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 	}
 	k.Background("ledger.publish", 5*time.Second, func(ctx context.Context) error {
 		err := p.Turn(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || errors.Is(err, ledger.ErrForked) { // of which the kernel tells
 			return err
 		}
 		alert := governance.Alert{Key: "ledger.publish", Severity: governance.Warning, Title: "A checkpoint of the ledger was not taken everywhere", Body: err.Error()}
-		if errors.Is(err, ledger.ErrForked) {
-			alert.Key, alert.Severity, alert.Title = "ledger.forked", governance.Critical, "The ledger is not what was published of it"
+		if errors.Is(err, publish.ErrDiffers) {
+			alert.Key, alert.Severity, alert.Title = "ledger.differs", governance.Critical, "Something else is where the ledger was published"
 		}
 		return errors.Join(err, k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 			_, err := k.AlertTx(ctx, tx, alert)
@@ -141,6 +169,48 @@ func (a *app) publication(ctx context.Context, client *http.Client) error {
 		}))
 	})
 	return nil
+}
+
+// receiptSinks takes the receipts of this server elsewhere as their records are
+// committed; without a setting it does nothing.
+func (a *app) receiptSinks(client *http.Client) error {
+	var sinks []publish.ReceiptSink
+	if path := a.cfg.text("ledger_receipts_file"); path != "" {
+		sinks = append(sinks, publish.File{Path: path})
+	}
+	if address := a.cfg.text("ledger_receipts_url"); address != "" {
+		hook, err := publish.NewWebhook(address, client)
+		if err != nil {
+			return err
+		}
+		sinks = append(sinks, hook)
+	}
+	bucket, err := a.ledgerBucket(client)
+	if err != nil {
+		return err
+	}
+	if bucket != nil {
+		sinks = append(sinks, bucket)
+	}
+	if len(sinks) == 0 {
+		return nil
+	}
+	k := a.reeve.Kernel
+	a.receipts, err = publish.NewReceipts(k.Ledger(), &publish.ReceiptsOptions{Sinks: sinks, Logger: a.log, OnGap: func(sink string, n int64) {
+		go func() { // a sink's trouble holds up no receipt
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			err := k.DB().Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
+				_, err := k.AlertTx(ctx, tx, governance.Alert{Key: "ledger.receipts", Severity: governance.Warning, Title: "Receipts of the ledger were not taken everywhere",
+					Body: fmt.Sprintf("%d receipts were given up. The numbers of those that were kept have a gap. Sink: %q", n, sink)})
+				return err
+			})
+			if err != nil {
+				a.log.Error("alert of receipts that were given up", "error", err)
+			}
+		}()
+	}})
+	return err
 }
 
 // ledgerLog serves the ledger in the form of C2SP tlog-tiles to those who may read it.

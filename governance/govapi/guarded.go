@@ -37,6 +37,7 @@ type GovReceipt struct {
 	Record string    `json:"record"`
 	Digest string    `json:"digest"`
 	At     time.Time `json:"at"`
+	Signed string    `json:"signed,omitempty" doc:"The ledger's promise to have the record in its tree within seconds, for reeve-verify receipts"`
 }
 
 // GovHeld says that an action waits for people.
@@ -111,7 +112,12 @@ func (a *API) answer(ctx context.Context, out governance.Outcome, err error) (*g
 		done.Result = json.RawMessage("null")
 	}
 	if out.Receipt.ID != uuid.Nil {
-		done.Receipt = &GovReceipt{out.Receipt.ID.String(), "sha256:" + hex.EncodeToString(out.Receipt.Digest[:]), out.Receipt.At}
+		id := out.Receipt.ID.String()
+		signed, err := a.k.Ledger().SignReceipts(id, 1, true, []governance.Receipt{out.Receipt})
+		if err != nil {
+			return nil, err
+		}
+		done.Receipt = &GovReceipt{id, "sha256:" + hex.EncodeToString(out.Receipt.Digest[:]), out.Receipt.At, string(signed)}
 	}
 	return &guardedOutput{Status: http.StatusOK, Body: done}, nil
 }

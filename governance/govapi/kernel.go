@@ -325,6 +325,14 @@ type govErase struct {
 	}
 }
 
+type govResumeLedger struct {
+	Idempotent
+	Body struct {
+		Finding string `json:"finding" minLength:"1" maxLength:"500" doc:"How it was found out that whoever stopped it was wrong"`
+		Reason  string `json:"reason,omitempty" maxLength:"2000"`
+	}
+}
+
 type govRecordID struct {
 	ID string `path:"id" format:"uuid"`
 }
@@ -342,6 +350,7 @@ type GovCheckpoint struct {
 	Size        int64  `json:"size"`
 	Note        string `json:"note" doc:"C2SP signed checkpoint"`
 	VerifierKey string `json:"verifier_key" doc:"What others check it with"`
+	Stopped     string `json:"stopped,omitempty" doc:"Why nothing is signed any more; absent while it is"`
 }
 
 // GovVerification is what checking the whole log found.
@@ -423,7 +432,15 @@ func ledgers(a *API) {
 			if err != nil {
 				return nil, ledgerError(err)
 			}
-			return &body[GovCheckpoint]{GovCheckpoint{c.Size, c.Note, log.VerifierKey()}}, nil
+			h, err := log.Halted(ctx)
+			if err != nil {
+				return nil, err
+			}
+			stopped := ""
+			if h != nil {
+				stopped = h.Reason
+			}
+			return &body[GovCheckpoint]{GovCheckpoint{c.Size, c.Note, log.VerifierKey(), stopped}}, nil
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-prove-tenant", Method: http.MethodGet, Path: "/ledger/proof", Summary: "Prove that a tenant's records are all there are", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *govProveTenant) (*body[GovSequenceProof], error) {
@@ -437,6 +454,11 @@ func ledgers(a *API) {
 		Description: "Destroys the keys under which the ledger keeps them. Records and proofs stay as they are. It cannot be undone."},
 		func(ctx context.Context, caller governance.Identity, in *govErase) (governance.Outcome, error) {
 			return k.Erase(ctx, caller, governance.Erasure{Subject: in.Body.Subject, Basis: in.Body.Basis}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
+		})
+	GuardedResult[GovResumed](a, "ledger:resume", huma.Operation{OperationID: "gov-resume-ledger", Method: http.MethodPost, Path: "/ledger/resume", Summary: "Sign the ledger again after a witness was wrong", Tags: tags,
+		Description: "A witness that knows another past stops the log from signing. When it was wrong, this lets the log go on. What the log itself signed elsewhere cannot be passed over: then the log is renewed under another name."},
+		func(ctx context.Context, caller governance.Identity, in *govResumeLedger) (governance.Outcome, error) {
+			return k.ResumeLedger(ctx, caller, governance.Resumption{Finding: in.Body.Finding}, &governance.DoOptions{Key: in.Key, Reason: in.Body.Reason})
 		})
 	Register(a, "ledger:read", huma.Operation{OperationID: "gov-verify-ledger", Method: http.MethodPost, Path: "/ledger/verify", Summary: "Recompute the whole log and compare", Tags: tags},
 		func(ctx context.Context, caller governance.Identity, _ *struct{}) (*body[GovVerification], error) {

@@ -42,6 +42,12 @@ type GovErased struct {
 	Fields int `json:"fields" doc:"How many values were erased"`
 }
 
+// GovResumed is the result of a resumption.
+type GovResumed struct {
+	StoppedBy string `json:"stopped_by" doc:"What had stopped signing"`
+	Finding   string `json:"finding" doc:"How it was found out that it was wrong"`
+}
+
 func wireSequenceProof(p ledger.TenantProof) GovSequenceProof {
 	out := GovSequenceProof{Tenant: p.Tenant, To: wireSequenceState(p.To), Records: make([]GovSequenceRecord, len(p.Records)), Keys: p.Keys}
 	if p.From != nil {

@@ -30,6 +30,7 @@ const table = `
 	key:write         x           -            -           -              -        -
 	ledger:erase      x           -            -           -              -        -
 	ledger:read       x           x            x           -              -        -
+	ledger:resume     x           -            -           -              -        -
 	playbook:read     x           x            x           -              x        -
 	playbook:run      x           -            -           -              -        -
 	playbook:write    x           -            -           -              -        -
@@ -100,7 +101,7 @@ func TestAuthorizer_Forbids(t *testing.T) {
 
 	representing := user("super_admin")
 	representing.Subject = &governance.Actor{ID: "user:eve"}
-	for _, p := range []string{"approval:vote", "policy:write", "user:write", "key:write", "session:start", "ledger:erase"} {
+	for _, p := range []string{"approval:vote", "policy:write", "user:write", "key:write", "session:start", "ledger:erase", "ledger:resume"} {
 		require.Error(t, a.Authorize(ctx, representing, p, governance.Target{}), p)
 	}
 	require.NoError(t, a.Authorize(ctx, representing, "tenant:read", governance.Target{}))

@@ -34,7 +34,7 @@ func Permissions() []string {
 		"evidence:build", "evidence:disclose", "evidence:read",
 		"integration:read", "integration:write",
 		"key:write",
-		"ledger:erase", "ledger:read",
+		"ledger:erase", "ledger:read", "ledger:resume",
 		"playbook:read", "playbook:run", "playbook:write",
 		"policy:read", "policy:write",
 		"retention:read", "retention:run", "retention:write",

@@ -122,6 +122,10 @@ func Policies() []governance.Policy {
 			Match: `action.input.roles.exists(r, r == "super_admin" || r == "gov_approver")`, Mode: governance.Enforce, Require: approver()},
 		{ID: "ledger-erase", Title: "Erasing what the ledger says about somebody needs an approver", Actions: []string{governance.ActionErase},
 			Mode: governance.Enforce, Require: approver()},
+		{ID: "ledger-resume", Title: "Signing the ledger again after a witness stopped it needs an approver", Actions: []string{governance.ActionResumeLedger},
+			Mode: governance.Enforce, Require: approver()},
+		{ID: "settle-by-hand", Title: "How an act ended that nobody heard of is said by two people", Actions: []string{governance.ActionSettle},
+			Mode: governance.Enforce, Require: approver()},
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Batch  int64         // most records sealed in one commit; default 1000
 	Late   time.Duration // a receipt without a leaf for longer is reported; default 5s
 	OnLate func(count int64)
+	OnHalt func(Halt) // signing stopped: somebody outside knows another past, or what is stored is not what was signed
 }
 
 // Log seals records and proves them. Use [New].
@@ -42,8 +43,10 @@ type Log struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	expected map[uuid.UUID]time.Time // receipts given out by this process, not yet seen sealed
-	seen     int64                   // the largest tree that this process has signed or found signed
+	expected []expectation // receipts given out by this process, not yet seen sealed, oldest first
+	taps     []func(Receipt)
+	seen     int64  // the largest tree that this process has signed or found signed
+	lastTold string // the disagreement that OnHalt was told of last
 
 	ring    keyring
 	sealing sync.Mutex
@@ -92,7 +95,7 @@ func New(db *govdb.DB, skey string, opts *Options) (*Log, error) {
 		return nil, fmt.Errorf("ledger: verification key: %w", err)
 	}
 	return &Log{db: db, signer: signer, verifier: verifier, vkey: vkey, opts: o, owner: uuid.NewString(),
-		wake: make(chan struct{}, 1), expected: map[uuid.UUID]time.Time{}, catchUp: catchUp, ring: keyring{keys: map[string]ringKey{}}}, nil
+		wake: make(chan struct{}, 1), catchUp: catchUp, ring: keyring{keys: map[string]ringKey{}}}, nil
 }
 
 // VerifierKey is the key that others check this log's checkpoints with.
@@ -109,14 +112,6 @@ func (l *Log) Wake() {
 	}
 }
 
-// Expect remembers a receipt given out after its commit: when its record has no
-// leaf after Options.Late, somebody removed it before it was sealed.
-func (l *Log) Expect(r Receipt) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.expected[r.ID] = l.db.Now()
-}
-
 // Run seals until ctx ends: within Options.Poll of a commit at the latest, at once
 // after a Wake.
 func (l *Log) Run(ctx context.Context) {
@@ -126,10 +121,11 @@ func (l *Log) Run(ctx context.Context) {
 		n, err := l.Seal(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, govdb.ErrRetry) {
 			l.opts.Logger.ErrorContext(ctx, "seal the ledger", "error", err)
+			l.disagrees(err)
 		}
 		if time.Since(checked) > l.opts.Late/5 {
 			checked = time.Now()
-			if err := l.checkLate(ctx); err != nil && ctx.Err() == nil {
+			if err := l.CheckLate(ctx); err != nil && ctx.Err() == nil {
 				l.opts.Logger.ErrorContext(ctx, "look for late records", "error", err)
 			}
 		}
@@ -164,35 +160,6 @@ func (l *Log) leave(ctx context.Context) {
 		l.opts.Logger.WarnContext(ctx, "give the lease of the ledger back", "error", err)
 	}
 	l.held = lease.Lease{}
-}
-
-func (l *Log) checkLate(ctx context.Context) error {
-	before := l.db.Now().Add(-l.opts.Late)
-	var late int64
-	if err := l.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM gov_record WHERE n IS NULL AND at < ?0) + (SELECT COUNT(*) FROM gov_record WHERE n >= "+signedSize+" AND at < ?0)",
-		govdb.At(before)).Scan(ctx, &late); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	var due []uuid.UUID
-	for id, at := range l.expected {
-		if at.Before(before) && len(due) < 500 {
-			due = append(due, id)
-			delete(l.expected, id)
-		}
-	}
-	l.mu.Unlock()
-	if len(due) > 0 {
-		here, err := l.db.Read().NewSelect().Model((*recordRow)(nil)).Where("id IN (?)", bun.List(due)).Count(ctx)
-		if err != nil {
-			return err
-		}
-		late += int64(len(due)) - here
-	}
-	if late > 0 && l.opts.OnLate != nil {
-		l.opts.OnLate(late)
-	}
-	return nil
 }
 
 // signedSize is the size of the newest checkpoint, 0 before the first.
@@ -297,7 +264,7 @@ func (l *Log) place(ctx context.Context, tx *govdb.Tx, rows []*recordRow) error 
 // checkedSize is how many leaves the last checkpoint signed and how many there are,
 // after making sure that what is stored still has the root that was signed.
 func (l *Log) checkedSize(ctx context.Context, tx bun.IDB, tree *hashes) (signed, size int64, err error) {
-	if err := l.current(ctx, tx); err != nil {
+	if err := l.mayStillSign(ctx, tx); err != nil {
 		return 0, 0, err
 	}
 	if size, err = treeSize(ctx, tx); err != nil {

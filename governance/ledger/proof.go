@@ -209,24 +209,16 @@ func (l *Log) Verify(ctx context.Context) (Report, error) {
 		return rep, fmt.Errorf("verify: checkpoints: %w", err)
 	}
 	for next := int64(0); len(rep.Problems) < maxProblems; {
-		var rows []recordRow
-		if err := tx.NewSelect().Model(&rows).Where("n >= ?", next).Order("n").Limit(2000).Scan(ctx); err != nil {
+		rows, err := readPage(ctx, tx, next)
+		if err != nil {
 			return rep, fmt.Errorf("verify: records: %w", err)
 		}
 		if len(rows) == 0 {
 			break
 		}
 		from, to := tlog.StoredHashIndex(0, next), tlog.StoredHashIndex(0, *rows[len(rows)-1].N+1)
-		var stored []hashRunRow
-		if err := tx.NewSelect().Model(&stored).Where("first >= COALESCE((SELECT MAX(first) FROM gov_hash_run WHERE first <= ?), 0) AND first < ?", from, to).
-			Order("first").Scan(ctx); err != nil {
+		if err := v.stored.read(ctx, tx, from, to); err != nil {
 			return rep, fmt.Errorf("verify: hashes: %w", err)
-		}
-		v.stored = map[int64]tlog.Hash{}
-		for _, run := range stored {
-			for i := 0; i+tlog.HashSize <= len(run.Hashes); i += tlog.HashSize {
-				v.stored[run.First+int64(i/tlog.HashSize)] = tlog.Hash(run.Hashes[i : i+tlog.HashSize])
-			}
 		}
 		for _, r := range rows {
 			if *r.N != next {
@@ -277,7 +269,7 @@ type verification struct {
 	rep      *Report
 	log      *Log
 	keys     []keySpan
-	stored   map[int64]tlog.Hash
+	stored   page
 	frontier []node
 	last     int64
 	heads    map[string]*offline.TenantHead
@@ -317,7 +309,7 @@ func (v *verification) leaf(n int64, r recordRow, checkpoints []checkpointRow) [
 
 func (v *verification) push(x node, id uuid.UUID) {
 	for {
-		if have, ok := v.stored[tlog.StoredHashIndex(x.level, x.n)]; !ok {
+		if have, ok := v.stored.at(tlog.StoredHashIndex(x.level, x.n)); !ok {
 			v.problem("the hash of level %d, place %d is missing", x.level, x.n)
 		} else if have != x.hash {
 			if x.level == 0 {

@@ -327,36 +327,33 @@ func flushRows[T any](ctx context.Context, tx *govdb.Tx, items []any) error {
 
 // disclosures checks that every text still kept is the one its record speaks of.
 func (v *verification) disclosures(ctx context.Context, db bun.IDB, rows []recordRow) error {
-	ids := make([]uuid.UUID, len(rows))
-	said := map[uuid.UUID]map[string]string{}
-	for i, r := range rows {
-		ids[i] = r.ID
+	ds, err := disclosuresOf(ctx, db, *rows[0].N, *rows[len(rows)-1].N+1)
+	if err != nil {
+		return fmt.Errorf("verify: disclosures: %w", err)
+	}
+	about := make(map[uuid.UUID]bool, len(ds))
+	for _, d := range ds {
+		about[d.Record] = true
+	}
+	said := make(map[uuid.UUID]map[string]string, len(about))
+	for _, r := range rows {
 		var body struct {
 			Personal map[string]string `json:"personal"`
 		}
-		if json.Unmarshal([]byte(r.Body), &body) == nil {
+		if about[r.ID] && json.Unmarshal([]byte(r.Body), &body) == nil {
 			said[r.ID] = body.Personal
 		}
 	}
-	wrong := func(record uuid.UUID, field string) {
-		v.problem("record %s: the text kept for %s is not what the record speaks of", record, field)
+	open, err := openAll(ctx, db, ds, func(r disclosureRow, err error) {
+		v.problem("record %s: the text kept for %s: %v", r.Record, r.Field, err)
+	})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
-	for start := 0; start < len(ids); start += 500 {
-		var ds []disclosureRow
-		if err := db.NewSelect().Model(&ds).Where("record IN (?)", bun.List(ids[start:min(start+500, len(ids))])).Scan(ctx); err != nil {
-			return fmt.Errorf("verify: disclosures: %w", err)
-		}
-		open, err := openAll(ctx, db, ds, func(r disclosureRow, err error) {
-			v.problem("record %s: the text kept for %s: %v", r.Record, r.Field, err)
-		})
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		for record, list := range open {
-			for _, d := range list {
-				if d.Digest() != said[record][d.Field] {
-					wrong(record, d.Field)
-				}
+	for record, list := range open {
+		for _, d := range list {
+			if d.Digest() != said[record][d.Field] {
+				v.problem("record %s: the text kept for %s is not what the record speaks of", record, d.Field)
 			}
 		}
 	}

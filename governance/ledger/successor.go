@@ -140,6 +140,18 @@ func (l *Log) current(ctx context.Context, tx bun.IDB) error {
 	return nil
 }
 
+// mayStillSign refuses to go on under a key that has ended or was stopped.
+func (l *Log) mayStillSign(ctx context.Context, tx bun.IDB) error {
+	if err := l.current(ctx, tx); err != nil {
+		return err
+	}
+	h, err := l.haltOf(ctx, tx)
+	if err == nil && h != nil {
+		err = h.Err()
+	}
+	return err
+}
+
 // Keys is what [offline.KeysFile] holds: the statements by which the log went from one
 // key to the next, oldest first.
 func (l *Log) Keys(ctx context.Context) ([]byte, error) {

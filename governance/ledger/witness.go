@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -87,32 +86,6 @@ func (l *Log) ProveGrowth(ctx context.Context, from, to int64) ([]tlog.Hash, err
 		return nil, fmt.Errorf("growth from %d to %d: %w", from, to, err)
 	}
 	return p, nil
-}
-
-// Saw tells the log of a head that it signed before, kept elsewhere: when it is larger
-// than what is stored, as after a restore, nothing is signed until [Log.Succeed]. A head
-// of the name that the log had before it was renewed is of another log.
-func (l *Log) Saw(ctx context.Context, checkpoint []byte) error {
-	keys, err := l.keysAt(ctx, l.db.Read())
-	if err != nil {
-		return err
-	}
-	var head offline.Head
-	for _, k := range slices.Backward(keys) {
-		if head, err = offline.ParseHead(checkpoint, k.vkey); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("ledger: the checkpoint kept elsewhere: %w", err)
-	}
-	if head.Origin != l.Origin() {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.seen = max(l.seen, head.Size)
-	return nil
 }
 
 // Published is how large a tree a sink was told of, 0 when of none.

@@ -136,7 +136,8 @@ func forbidden(from, imp string) string {
 			return "a service knows no HTTP"
 		}
 	}
-	if under(from, "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule", "governance/alertroute") && !under(to, "governance/govdb", "governance/lease", "governance/ledger/offline") && !(under(from, "governance/ledger") && to == "governance/ledger") {
+	if under(from, "governance/ledger", "governance/outbox", "governance/lease", "governance/schedule", "governance/alertroute") && !under(to, "governance/govdb", "governance/lease", "governance/ledger/offline") && !(under(from, "governance/ledger") && to == "governance/ledger") &&
+		!(from == "governance/ledger/publish/s3sink" && under(to, "governance/ledger")) {
 		return "it takes bytes and knows nothing above it"
 	}
 	if under(from, "governance/govdb") && !under(to, "governance/govdb") {

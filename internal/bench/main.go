@@ -37,7 +37,7 @@ func main() {
 	pad := flag.Int("pad", 0, "bytes that it adds to each row")
 	rounds := flag.Int("rounds", 5, "rounds of each figure")
 	seconds := flag.Float64("seconds", 2, "length of a round")
-	only := flag.String("only", "", "ledger: this figure alone")
+	only := flag.String("only", "", "ledger, peer or overhead: this figure alone")
 	flag.Parse()
 	if *mode != "" {
 		exit(serveBench(*mode, *dsn, *conns, *pad))
@@ -69,11 +69,19 @@ func (b *bench) run() error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
-	if b.only == "ledger" {
+	switch b.only {
+	case "ledger":
 		return b.ledger()
+	case "peer":
+		return b.peer()
+	case "overhead":
+		return b.overhead()
 	}
 	if err := b.decision(); err != nil {
 		return fmt.Errorf("guard decision: %w", err)
+	}
+	if err := b.overhead(); err != nil {
+		return fmt.Errorf("overhead: %w", err)
 	}
 	if err := b.writes("SQLite, synchronous=FULL, 64 connections", 64, 40, func(i int) (string, error) {
 		return filepath.Join(b.dir, fmt.Sprintf("w%d.db", i)), nil
@@ -97,6 +105,9 @@ func (b *bench) run() error {
 	}
 	if err := b.ledger(); err != nil {
 		return fmt.Errorf("ledger: %w", err)
+	}
+	if err := b.peer(); err != nil {
+		return fmt.Errorf("beside Tessera: %w", err)
 	}
 	if err := b.server(); err != nil {
 		return fmt.Errorf("server: %w", err)

@@ -178,6 +178,7 @@ func TestLitewitness(t *testing.T) {
 		require.NoError(t, err)
 		add(t, other, forked, 5)
 		require.ErrorIs(t, q.Turn(ctx), ledger.ErrForked, "fewer than the witness saw")
+		resume(t, other, forked)
 		add(t, other, forked, 400)
 		require.ErrorIs(t, q.Turn(ctx), ledger.ErrForked, "as many, but others")
 	})

@@ -12,7 +12,11 @@ import (
 	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
-// Sink keeps checkpoints somewhere else. Implementations: [File], [Webhook].
+// ErrDiffers says that a sink has something else under the name of what it was to keep:
+// nothing of it is written over.
+var ErrDiffers = errors.New("publish: something else is there under this name")
+
+// Sink keeps checkpoints somewhere else. Implementations: [File], [Webhook], s3sink.Sink.
 type Sink interface {
 	// Name tells sinks apart; the log remembers by it how far each was told.
 	Name() string
@@ -96,21 +100,30 @@ func (p *Publisher) Restore(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		last, err := r.Last(ctx)
-		if err == nil && last != nil {
-			err = p.log.Saw(ctx, last)
-		}
-		if err != nil {
+		if err := p.compare(ctx, r); err != nil {
 			errs = append(errs, fmt.Errorf("publish: %s: %w", s.Name(), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// stopped is an error when the log signs nothing: then nobody is told of it either.
+func (p *Publisher) stopped(ctx context.Context) error {
+	h, err := p.log.Halted(ctx)
+	if err == nil && h != nil {
+		err = fmt.Errorf("publish: %w", h.Err())
+	}
+	return err
+}
+
 // Turn has the newest checkpoint cosigned by every witness that has not, then tells it
 // to every sink that does not know it. One that fails keeps no other from its turn;
-// what failed is in the error.
+// what failed is in the error. A witness or a sink that knows another past stops the log
+// from signing: see [ledger.Log.Halt].
 func (p *Publisher) Turn(ctx context.Context) error {
+	if err := p.stopped(ctx); err != nil {
+		return err
+	}
 	c, err := p.log.Checkpoint(ctx)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil
@@ -120,9 +133,16 @@ func (p *Publisher) Turn(ctx context.Context) error {
 	}
 	var errs []error
 	for _, w := range p.opts.Witnesses {
-		if err := p.witness(ctx, w, c); err != nil {
+		err := p.witness(ctx, w, c)
+		if errors.Is(err, ledger.ErrForked) {
+			err = errors.Join(err, p.log.Halt(ctx, fmt.Sprintf("witness %s: %v", w.URL, err), nil))
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("publish: witness %s: %w", w.URL, err))
 		}
+	}
+	if err := p.stopped(ctx); err != nil {
+		return errors.Join(append(errs, err)...)
 	}
 	if c, err = p.log.Witnessed(ctx, 0); err != nil {
 		return err
@@ -140,8 +160,24 @@ func (p *Publisher) tell(ctx context.Context, s Sink, c ledger.Checkpoint) error
 	if err != nil || told >= c.Size {
 		return err
 	}
+	if r, ok := s.(Rememberer); ok { // it may have been told by somebody else
+		if err := p.compare(ctx, r); err != nil {
+			return err
+		}
+		if err := p.stopped(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.Publish(ctx, c); err != nil {
 		return err
 	}
 	return p.log.SetPublished(ctx, s.Name(), c.Size)
+}
+
+func (p *Publisher) compare(ctx context.Context, r Rememberer) error {
+	last, err := r.Last(ctx)
+	if err == nil && last != nil {
+		err = p.log.Saw(ctx, last)
+	}
+	return err
 }

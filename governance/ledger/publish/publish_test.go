@@ -138,6 +138,12 @@ func TestPublisher_Witnesses(t *testing.T) {
 		size, err := log.Cosigned(ctx, w1.Key)
 		require.NoError(t, err)
 		require.EqualValues(t, 7, size, "%s: one that fails keeps no other from its turn", name)
+		h, err := log.Halted(ctx)
+		require.NoError(t, err)
+		require.Equal(t, name == "a larger size" || name == "another past", h != nil, name)
+		if h != nil {
+			resume(t, e, log)
+		}
 	}
 	got, err := log.Witnessed(ctx, 2)
 	require.NoError(t, err)

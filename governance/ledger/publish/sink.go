@@ -24,18 +24,28 @@ var (
 	_ Sink       = File{}
 	_ Rememberer = File{}
 	_ Sink       = (*Webhook)(nil)
+
+	_ ReceiptSink = File{}
+	_ ReceiptSink = (*Webhook)(nil)
 )
 
 // Name implements Sink.
 func (f File) Name() string { return "file:" + f.Path }
 
 // Publish implements Sink: what is written is on the disk when it returns.
-func (f File) Publish(_ context.Context, c ledger.Checkpoint) error {
+func (f File) Publish(_ context.Context, c ledger.Checkpoint) error { return f.add(c.Note) }
+
+// PublishReceipts implements ReceiptSink. Use another file than for checkpoints.
+func (f File) PublishReceipts(_ context.Context, _ string, _ int64, signed []byte) error {
+	return f.add(string(signed))
+}
+
+func (f File) add(text string) error {
 	file, err := os.OpenFile(f.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, werr := file.WriteString(c.Note + "\n")
+	_, werr := file.WriteString(text + "\n")
 	return errors.Join(werr, file.Sync(), file.Close())
 }
 
@@ -100,8 +110,15 @@ func (w *Webhook) Name() string {
 }
 
 // Publish implements Sink.
-func (w *Webhook) Publish(ctx context.Context, c ledger.Checkpoint) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, strings.NewReader(c.Note))
+func (w *Webhook) Publish(ctx context.Context, c ledger.Checkpoint) error { return w.post(ctx, c.Note) }
+
+// PublishReceipts implements ReceiptSink.
+func (w *Webhook) PublishReceipts(ctx context.Context, _ string, _ int64, signed []byte) error {
+	return w.post(ctx, string(signed))
+}
+
+func (w *Webhook) post(ctx context.Context, text string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, strings.NewReader(text))
 	if err != nil {
 		return errors.New("the request could not be made") // the library's error would repeat the address
 	}

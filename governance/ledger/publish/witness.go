@@ -21,9 +21,17 @@ func (p *Publisher) witness(ctx context.Context, w Witness, c ledger.Checkpoint)
 	known, lines, err := p.add(ctx, w, old, c)
 	if err == nil && known >= 0 { // it knows another size than we remember
 		if known > c.Size {
-			return fmt.Errorf("it signed a tree of %d, here are %d: %w", known, c.Size, ledger.ErrForked)
+			now, err := p.log.Sealed(ctx) // another server may have asked it for more meanwhile
+			if err == nil && known > now {
+				err = fmt.Errorf("it signed a tree of %d, here are %d: %w", known, now, ledger.ErrForked)
+			}
+			return err
 		}
+		asked := known
 		if known, lines, err = p.add(ctx, w, known, c); err == nil && known >= 0 {
+			if known == asked && known == c.Size { // as many, and yet not what it signed
+				return fmt.Errorf("it signed another tree of %d: %w", known, ledger.ErrForked)
+			}
 			return fmt.Errorf("it wants proof from %d, and then from another size", known)
 		}
 	}

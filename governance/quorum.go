@@ -1,6 +1,7 @@
 package governance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -92,53 +93,91 @@ func choices(rs []Require) int {
 	return n
 }
 
-// spot is where a quorum stands among requirements.
-type spot struct{ require, quorum int }
+// merged is what all requirements together ask of each group: of the same group, and
+// with the same condition, the most that one of them asks, because the strictest wins.
+// A place that several ask for is filled by whom each of them accepts.
+func merged(take [][]Quorum) []Quorum {
+	var order []GroupID
+	asked := map[GroupID][]Quorum{} // one of each requirement
+	for _, qs := range take {
+		mine := map[GroupID]int{}
+		for _, q := range qs {
+			m := q.mark()
+			if at, twice := mine[m]; twice {
+				asked[m][at].Approvals += q.Approvals
+				continue
+			}
+			if asked[m] == nil {
+				order = append(order, m)
+			}
+			mine[m] = len(asked[m])
+			asked[m] = append(asked[m], q)
+		}
+	}
+	var out []Quorum
+	for _, m := range order {
+		qs := asked[m]
+		slices.SortStableFunc(qs, func(a, b Quorum) int { return cmp.Compare(a.Approvals, b.Approvals) })
+		filled := 0
+		for i, q := range qs {
+			if q.Approvals == filled {
+				continue
+			}
+			q.Or = slices.DeleteFunc(slices.Clone(q.Or), func(g GroupID) bool {
+				return slices.ContainsFunc(qs[i+1:], func(o Quorum) bool { return !slices.Contains(o.Or, g) })
+			})
+			out, filled = append(out, q.of(q.Approvals-filled)), q.Approvals
+		}
+	}
+	return out
+}
 
 // lacks is what the voters leave open of everything that holds one act: nothing once
-// all of it is met together. One person fills one place over all requirements. Of AnyOf
-// it is what each alternative lacks at best.
+// all of it is met together. One person fills one place over all requirements, and what
+// several ask of the same group is asked once: see merged. Of AnyOf it is what each
+// alternative lacks at best.
 func lacks(rs []Require, voters map[PersonID][]GroupID) []Quorum {
 	ways := choices(rs)
 	if len(rs) == 0 || ways > maxChoices || slices.ContainsFunc(rs, func(r Require) bool { return len(r.quorums()) == 0 }) {
 		return []Quorum{{Approvals: 1}} // nothing asked is nothing met
 	}
-	best := map[spot]int{} // the fewest places that stay open where a quorum is part of the choice
-	gaps := map[spot]Quorum{}
+	best := map[GroupID]int{} // the fewest places that stay open where a quorum is part of the choice
+	gaps := map[GroupID]Quorum{}
 	for way := range ways {
-		var at []spot
-		var qs []Quorum
+		take := make([][]Quorum, len(rs))
 		for i, r := range rs {
-			take := r.AllOf
-			from := 0
+			take[i] = r.AllOf
 			if n := len(r.AnyOf); n > 0 {
-				from, way = way%n, way/n
-				take = r.AnyOf[from : from+1]
-			}
-			for j, q := range take {
-				at, qs = append(at, spot{i, from + j}), append(qs, q)
+				take[i] = r.AnyOf[way%n : way%n+1]
+				way /= n
 			}
 		}
+		qs := merged(take)
 		open, total := missing(qs, voters), 0
-		for _, n := range open {
+		each := map[GroupID]int{}
+		for i, n := range open {
 			total += n
+			each[qs[i].mark()] += n
 		}
 		if total == 0 {
 			return nil
 		}
-		for i, pl := range at {
-			if have, known := best[pl]; !known || total < have {
-				best[pl] = total
-				gaps[pl] = qs[i].of(open[i])
+		for _, q := range qs {
+			m := q.mark()
+			if have, known := best[m]; !known || total < have {
+				best[m] = total
+				gaps[m] = q.of(each[m])
 			}
 		}
 	}
 	var out []Quorum
-	for i, r := range rs {
-		for j := range r.quorums() {
-			if q := gaps[spot{i, j}]; q.Approvals > 0 {
-				out = append(out, q)
+	for _, r := range rs {
+		for _, q := range r.quorums() {
+			m := q.mark()
+			if g := gaps[m]; g.Approvals > 0 {
+				out = append(out, g)
 			}
+			delete(gaps, m)
 		}
 	}
 	return out

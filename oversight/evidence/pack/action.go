@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -79,6 +80,47 @@ type breakGlass struct {
 // what would need more is never held.
 const maxChoices = 256
 
+// merged is what all requirements together ask of each group: of the same group, and
+// with the same condition, the most that one of them asks. A place that several ask for
+// is filled by whom each of them accepts.
+func merged(take [][]quorum) []quorum {
+	type key struct{ group, where string }
+	var order []key
+	asked := map[key][]quorum{} // one of each requirement
+	for _, qs := range take {
+		mine := map[key]int{}
+		for _, q := range qs {
+			k := key{q.Group, q.Where}
+			if at, twice := mine[k]; twice {
+				asked[k][at].Approvals += q.Approvals
+				continue
+			}
+			if asked[k] == nil {
+				order = append(order, k)
+			}
+			mine[k] = len(asked[k])
+			asked[k] = append(asked[k], q)
+		}
+	}
+	var out []quorum
+	for _, k := range order {
+		qs := asked[k]
+		slices.SortStableFunc(qs, func(a, b quorum) int { return cmp.Compare(a.Approvals, b.Approvals) })
+		filled := 0
+		for i, q := range qs {
+			if q.Approvals == filled {
+				continue
+			}
+			q.Or = slices.DeleteFunc(slices.Clone(q.Or), func(g string) bool {
+				return slices.ContainsFunc(qs[i+1:], func(o quorum) bool { return !slices.Contains(o.Or, g) })
+			})
+			q.Approvals, filled = q.Approvals-filled, q.Approvals
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
 // unmet says what the voters leave open of all that holds one act, or is empty. A person
 // fills one place over all requirements together.
 func unmet(rs []requirement, voters map[string][]string) string {
@@ -89,17 +131,23 @@ func unmet(rs []requirement, voters map[string][]string) string {
 		}
 	}
 	gap := ""
-	for way := range ways {
-		var qs []quorum
-		for _, r := range rs {
-			if n := len(r.AnyOf); n > 0 {
-				qs = append(qs, r.AnyOf[way%n])
-				way /= n
-			} else {
-				qs = append(qs, r.AllOf...)
+	for _, r := range rs {
+		for _, q := range slices.Concat(r.AllOf, r.AnyOf) {
+			if q.Group == "" || q.Approvals < 1 || q.Approvals > 100 {
+				return fmt.Sprintf("%d of %q is no quorum", q.Approvals, q.Group)
 			}
 		}
-		if gap = unfilled(qs, voters); gap == "" {
+	}
+	for way := range ways {
+		take := make([][]quorum, len(rs))
+		for i, r := range rs {
+			take[i] = r.AllOf
+			if n := len(r.AnyOf); n > 0 {
+				take[i] = r.AnyOf[way%n : way%n+1]
+				way /= n
+			}
+		}
+		if gap = unfilled(merged(take), voters); gap == "" {
 			return ""
 		}
 	}

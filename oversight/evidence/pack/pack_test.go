@@ -393,9 +393,11 @@ func TestUnmet(t *testing.T) {
 	t.Parallel()
 	all, either := map[string]int{"finance": 1}, map[string]int{"finance": 1, "security": 2}
 	both := []string{"finance", "security"}
-	require.NotEmpty(t, pack.Unmet(all, either, map[string][]string{"a": {"finance"}}), "a stands for one of the two")
-	require.Empty(t, pack.Unmet(all, either, map[string][]string{"a": {"finance"}, "b": {"finance"}}))
+	require.Empty(t, pack.Unmet(all, either, map[string][]string{"a": {"finance"}}), "of the same group is asked once")
+	require.NotEmpty(t, pack.Unmet(map[string]int{"finance": 2}, either, map[string][]string{"a": {"finance"}}), "as often as the stricter asks")
+	either = map[string]int{"security": 2}
 	require.NotEmpty(t, pack.Unmet(all, either, map[string][]string{"a": both, "b": {"security"}}), "a is needed twice")
+	require.NotEmpty(t, pack.Unmet(map[string]int{"finance": 0}, either, map[string][]string{"a": both, "b": {"security"}}), "none is no quorum")
 	require.Empty(t, pack.Unmet(all, either, map[string][]string{"a": both, "b": {"security"}, "c": both}))
 }
 

@@ -223,7 +223,7 @@ func (a *API) door(permission string) func(huma.Context, func(huma.Context)) {
 		}
 		u := ctx.URL()
 		q, err := url.QueryUnescape(u.RawQuery)
-		if err != nil || !storable(q) || !storable(u.Path) || !storable(ctx.Header("Idempotency-Key")) {
+		if err != nil || !storable(q) || !storable(u.Path) || !storable(ctx.Header("Idempotency-Key")) || !storable(ctx.Header(preferHeader)) {
 			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The address or a header contains U+0000 or is not well-formed."))
 			return
 		}
@@ -238,6 +238,9 @@ func (a *API) door(permission string) func(huma.Context, func(huma.Context)) {
 		default:
 			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The header "+breakGlassHeader+" is true, or absent."))
 			return
+		}
+		if prefers(ctx.Header(preferHeader), preferSigned) {
+			ctx = huma.WithValue(ctx, signedKey{}, true)
 		}
 		next(ctx)
 	}

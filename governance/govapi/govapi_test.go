@@ -18,6 +18,7 @@ import (
 	"github.com/reevehq/reeve/governance"
 	"github.com/reevehq/reeve/governance/govapi"
 	"github.com/reevehq/reeve/governance/govtest"
+	"github.com/reevehq/reeve/governance/ledger/offline"
 )
 
 // Policy and Session are a host's own types: huma would panic if ours had the names.
@@ -129,6 +130,12 @@ func TestGuarded(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Equal(t, "executed", doc["state"])
 	require.NotEmpty(t, doc["receipt"].(map[string]any)["record"])
+	require.NotContains(t, doc["receipt"], "signed")
+	_, doc2, _, _ := b.call(t, "ana", "POST", "/v1/grants/acme", `{"amount":"1.00"}`, "Prefer", "respond-async, Receipt=signed; kept=yes")
+	receipt := doc2["receipt"].(map[string]any)
+	batch, err := offline.ParseReceipts([]byte(receipt["signed"].(string)), b.env.Kernel.Ledger().VerifierKey())
+	require.NoError(t, err)
+	require.Equal(t, receipt["record"], batch.Receipts[0].ID)
 
 	status, again, _, _ := b.call(t, "ana", "POST", "/v1/grants/acme", `{"amount":"5.00"}`, "Idempotency-Key", "k1")
 	require.Equal(t, 200, status)

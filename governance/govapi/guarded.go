@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ type GovReceipt struct {
 	Record string    `json:"record"`
 	Digest string    `json:"digest"`
 	At     time.Time `json:"at"`
-	Signed string    `json:"signed,omitempty" doc:"The ledger's promise to have the record in its tree within seconds, for reeve-verify receipts"`
+	Signed string    `json:"signed,omitempty" doc:"The ledger's promise to have the record in its tree within seconds, for reeve-verify receipts; with Prefer: receipt=signed"`
 }
 
 // GovHeld says that an action waits for people.
@@ -77,6 +78,8 @@ func GuardedResult[R, I any](a *API, permission string, op huma.Operation, fn fu
 	}
 	op.Parameters = append(op.Parameters, &huma.Param{Name: breakGlassHeader, In: "header", Schema: &huma.Schema{Type: "string", Enum: []any{"true"}},
 		Description: "Act at once where a policy would hold it, if the policy lets you in an emergency: with a fresh sign-in and a reason; it raises an alert and is reviewed"})
+	op.Parameters = append(op.Parameters, &huma.Param{Name: preferHeader, In: "header", Schema: &huma.Schema{Type: "string", Examples: []any{preferSigned}},
+		Description: "With " + preferSigned + " the receipt comes signed by the ledger (RFC 7240); other preferences are passed over"})
 	op.DefaultStatus = http.StatusOK
 	a.prepare(&op, permission)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*guardedOutput, error) {
@@ -113,13 +116,29 @@ func (a *API) answer(ctx context.Context, out governance.Outcome, err error) (*g
 	}
 	if out.Receipt.ID != uuid.Nil {
 		id := out.Receipt.ID.String()
-		signed, err := a.k.Ledger().SignReceipts(id, 1, true, []governance.Receipt{out.Receipt})
-		if err != nil {
-			return nil, err
+		var signed []byte
+		if yes, _ := ctx.Value(signedKey{}).(bool); yes { // a signature for each act costs more than the act's decision
+			signed, _ = a.k.Ledger().SignReceipts(id, 1, true, []governance.Receipt{out.Receipt}) // unsigned when it cannot be: the act is done
 		}
 		done.Receipt = &GovReceipt{id, "sha256:" + hex.EncodeToString(out.Receipt.Digest[:]), out.Receipt.At, string(signed)}
 	}
 	return &guardedOutput{Status: http.StatusOK, Body: done}, nil
+}
+
+// preferSigned is the preference of a caller who keeps receipts.
+const (
+	preferHeader = "Prefer"
+	preferSigned = "receipt=signed"
+)
+
+type signedKey struct{}
+
+// prefers tells whether a Prefer header has a preference among others.
+func prefers(header, preference string) bool {
+	return slices.ContainsFunc(strings.Split(header, ","), func(p string) bool {
+		p, _, _ = strings.Cut(p, ";") // parameters of it
+		return strings.EqualFold(strings.TrimSpace(p), preference)
+	})
 }
 
 // prefix is where the host mounted the API, as its OpenAPI document says.

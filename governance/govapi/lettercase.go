@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // otherCase begins the error about a name that differs from the document's in the case
@@ -88,8 +89,15 @@ func caseFault(at string, v any, t reflect.Type) string {
 	return ""
 }
 
+// fieldsOf has the jsonFields of each type that was asked for: there are as many as wire
+// types.
+var fieldsOf sync.Map
+
 // jsonFields are the names that encoding/json knows of a struct, with their types.
 func jsonFields(t reflect.Type) map[string]reflect.Type {
+	if known, ok := fieldsOf.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
 	out := map[string]reflect.Type{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -101,5 +109,6 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 		}
 		out[name] = f.Type
 	}
+	fieldsOf.Store(t, out)
 	return out
 }

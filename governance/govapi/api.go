@@ -223,8 +223,8 @@ func (a *API) door(permission string) func(huma.Context, func(huma.Context)) {
 		}
 		u := ctx.URL()
 		q, err := url.QueryUnescape(u.RawQuery)
-		if err != nil || !storable(q) || !storable(u.Path) || !storable(ctx.Header("Idempotency-Key")) || !storable(ctx.Header(preferHeader)) {
-			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The address or a header contains U+0000 or is not well-formed."))
+		if err != nil || !storable(q) || !storable(u.Path) || !storable(ctx.Header("Idempotency-Key")) || !storable(ctx.Header(preferHeader)) || len(ctx.Header(preferHeader)) > preferMax {
+			writeProblem(ctx, problem("invalid", http.StatusUnprocessableEntity, "The address or a header contains U+0000, is too long or not well-formed."))
 			return
 		}
 		if v, given := u.Query()["tenant"]; given && slices.Contains(v, "") { // forgetting the tenant must not mean every tenant

@@ -78,7 +78,7 @@ func GuardedResult[R, I any](a *API, permission string, op huma.Operation, fn fu
 	}
 	op.Parameters = append(op.Parameters, &huma.Param{Name: breakGlassHeader, In: "header", Schema: &huma.Schema{Type: "string", Enum: []any{"true"}},
 		Description: "Act at once where a policy would hold it, if the policy lets you in an emergency: with a fresh sign-in and a reason; it raises an alert and is reviewed"})
-	op.Parameters = append(op.Parameters, &huma.Param{Name: preferHeader, In: "header", Schema: &huma.Schema{Type: "string", Examples: []any{preferSigned}},
+	op.Parameters = append(op.Parameters, &huma.Param{Name: preferHeader, In: "header", Schema: &huma.Schema{Type: "string", MaxLength: new(preferMax), Examples: []any{preferSigned}},
 		Description: "With " + preferSigned + " the receipt comes signed by the ledger (RFC 7240); other preferences are passed over"})
 	op.DefaultStatus = http.StatusOK
 	a.prepare(&op, permission)
@@ -129,6 +129,7 @@ func (a *API) answer(ctx context.Context, out governance.Outcome, err error) (*g
 const (
 	preferHeader = "Prefer"
 	preferSigned = "receipt=signed"
+	preferMax    = 200
 )
 
 type signedKey struct{}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -133,7 +134,7 @@ func (e Entry) validate() error {
 		return errors.New("the body is not JSON in UTF-8")
 	case offline.TenantOf(e.Body) != e.Tenant:
 		return fmt.Errorf("the body speaks of tenant %q, the entry of %q", offline.TenantOf(e.Body), e.Tenant)
-	case strings.ContainsRune(e.Tenant+e.Kind+string(e.Body), 0):
+	case strings.ContainsRune(e.Tenant, 0) || strings.ContainsRune(e.Kind, 0) || bytes.IndexByte(e.Body, 0) >= 0:
 		return errors.New("it contains U+0000")
 	}
 	for _, d := range e.Disclosures {

@@ -150,6 +150,8 @@ type actionCheck struct {
 	no       int                  // votes against
 	signed   map[string]Assertion // by the record of the vote
 	verified int                  // signatures that hold
+	shown    [byBracket + 1]int   // votes, by how the voter's membership is shown
+	contacts int                  // votes of the tenant's own people
 	decision decision
 	require  []requirement
 }
@@ -184,6 +186,7 @@ func (c *actionCheck) run() {
 	if c.verified > 0 {
 		c.note("%d votes on action %s are signed by keys of the voters", c.verified, c.id)
 	}
+	c.memberships()
 	c.outcome(approvers)
 }
 
@@ -377,6 +380,10 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		}
 		if why := c.signature(vote, r); why != "" {
 			c.bad(signaturesName(c.id), "the vote of %s, record %s: %s", vote.Person, r.ID, why)
+			continue
+		}
+		if why := c.member(vote, r); why != "" {
+			c.bad(r.place, "record %s: the groups of %s do not count: %s", r.ID, vote.Person, why)
 			continue
 		}
 		if _, twice := approvers[vote.Person]; twice {

@@ -1,0 +1,304 @@
+package pack
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// access is what a record says of a person's roles, which are their groups.
+type access struct {
+	*record
+	person  string
+	version int64 // the person's changes are counted from 1
+	roles   []string
+	active  bool
+}
+
+// AccessChange reads out of a record's body whose access it sets, and the number of the
+// change among all changes of that person's access.
+func AccessChange(body []byte) (person string, version int64, ok bool) {
+	var r record
+	if json.Unmarshal(body, &r) != nil {
+		return "", 0, false
+	}
+	a, ok := r.access()
+	return a.person, a.version, ok
+}
+
+// accessActions are those whose records set or take away somebody's access.
+var accessActions = map[string]bool{"user.add": true, "user.roles": true, "user.activate": true, "user.deactivate": true}
+
+// access reads a change of somebody's access out of a record.
+func (r *record) access() (access, bool) {
+	person, is := strings.CutPrefix(r.Res, "person/")
+	if !is || r.Outcome != "done" || !accessActions[r.Action] {
+		return access{}, false
+	}
+	type state struct {
+		Roles   []string `json:"roles"`
+		State   string   `json:"state"`
+		Version int64    `json:"version"`
+	}
+	var s state
+	var data struct {
+		Result *state `json:"result"`
+	}
+	if json.Unmarshal(r.Data, &s) != nil || json.Unmarshal(r.Data, &data) != nil {
+		return access{}, false
+	}
+	switch {
+	case data.Result != nil:
+		s = *data.Result
+	case r.Action == "user.add" && s.Version == 0: // written before records of it said more
+		s.State, s.Version = "active", 1
+	}
+	return access{r, person, s.Version, s.Roles, s.State == "active"}, s.Version > 0
+}
+
+// changes are the records of a person's access in the pack, by their number.
+func (v *verification) changes(person string) []access {
+	var out []access
+	for _, id := range slices.Sorted(maps.Keys(v.records)) {
+		if a, ok := v.records[id].access(); ok && a.person == person {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b access) int { return int(a.version - b.version) })
+	return out
+}
+
+// precedes tells whether a was written before b: the order of the log says so, and the
+// clocks do not say otherwise; what was sealed together may stand in either order.
+func precedes(a, b *record) bool {
+	if a.n < b.n {
+		return !a.at.After(b.at.Add(slack))
+	}
+	return near(a.at, b.at, slack) && !a.at.After(b.at)
+}
+
+// The ways in which the membership of a voter is shown.
+const (
+	byWord    = iota // no record says anything of it
+	byLast           // the last record before the vote that is in the pack
+	byNumber         // the record whose number the vote names
+	byBracket        // that one, and the next change, which came after the vote
+)
+
+// relied is what the record of a vote says of the membership it relies on.
+type relied struct {
+	Access    map[string]int64  `json:"access"`    // number of the last change, by person
+	Delegated map[string]string `json:"delegated"` // delegation, by group
+}
+
+// member says why records do not support that the voter was in the groups that their
+// vote counts for, or is empty.
+func (c *actionCheck) member(vote Vote, r *record) string {
+	if r.Actor.Kind == actorTenant {
+		c.contacts++
+		return ""
+	}
+	var says relied
+	if json.Unmarshal(r.Data, &says) != nil {
+		return "what it relies on does not parse"
+	}
+	own, how, why := c.accessAt(vote.Person, r, says)
+	if why != "" {
+		return why
+	}
+	defer func() { c.shown[how]++ }()
+	if how == byWord {
+		return ""
+	}
+	if g := c.barred(own.roles); g != "" {
+		return "record " + own.ID + " says that they are in " + g + ", which the policy excludes"
+	}
+	for _, g := range vote.Groups {
+		if strings.Contains(g, "?") || slices.Contains(own.roles, g) {
+			continue
+		}
+		other, why := c.delegation(vote, r, says, g)
+		if why != "" {
+			return "record " + own.ID + " gives them " + text(own.roles) + ", not " + g + ": " + why
+		}
+		how = min(how, other)
+	}
+	return c.marks(vote, own)
+}
+
+// marks checks that a voter is by themself in the group that each mark of theirs is of.
+func (c *actionCheck) marks(vote Vote, own access) string {
+	for _, r := range c.require {
+		for _, q := range append(slices.Clone(r.AllOf), r.AnyOf...) {
+			if q.Where == "" {
+				continue
+			}
+			for i, seat := range q.seats() {
+				if g := append([]string{q.Group}, q.Or...)[i]; slices.Contains(vote.Groups, seat) && !slices.Contains(own.roles, g) {
+					return "record " + own.ID + " gives them " + text(own.roles) + ", not " + g + ", whose condition they are said to meet"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func (c *actionCheck) barred(roles []string) string {
+	for _, r := range c.require {
+		for _, g := range r.Exclude {
+			if slices.Contains(roles, g) {
+				return g
+			}
+		}
+	}
+	return ""
+}
+
+// accessAt finds the record of a person's access that held when a vote was cast.
+func (c *actionCheck) accessAt(person string, r *record, says relied) (access, int, string) {
+	all := c.changes(person)
+	n, numbered := says.Access[person]
+	if !numbered && len(says.Access) > 0 {
+		return access{}, byWord, "its record names no change of the access of " + person + " that it relies on"
+	}
+	if !numbered {
+		for _, a := range all {
+			if precedes(a.record, r) {
+				n = a.version
+			}
+		}
+		if n == 0 {
+			if len(all) > 0 && all[0].version == 1 { // else it is older than the records
+				return access{}, byWord, "the access of " + person + " begins after it, with record " + all[0].ID
+			}
+			return access{}, byWord, ""
+		}
+	}
+	var at access
+	for _, a := range all {
+		switch {
+		case a.version != n:
+		case at.record != nil:
+			return at, byWord, "records " + at.ID + " and " + a.ID + " are both the change of the access of " + person + " that it relies on"
+		default:
+			at = a
+		}
+	}
+	switch {
+	case at.record == nil:
+		return at, byWord, "the record of the change of the access of " + person + " that it relies on is missing"
+	case !precedes(at.record, r):
+		return at, byWord, "record " + at.ID + " gave " + person + " their groups after the vote"
+	case !at.active:
+		return at, byWord, "record " + at.ID + " had ended the access of " + person
+	}
+	how := byLast
+	if numbered {
+		how = byNumber
+	}
+	next := int64(0)
+	for _, a := range all {
+		switch {
+		case a.version < n && before(at.record, a.record):
+			return at, byWord, "record " + a.ID + " counts as an earlier change of the access of " + person + ", and came later"
+		case a.version <= n:
+			continue
+		case precedes(a.record, r) && !near(a.at, r.at, slack):
+			return at, byWord, "record " + a.ID + " had changed the access of " + person + " before the vote"
+		case precedes(a.record, r):
+			c.note("record %s: the access of %s changed within a minute before the vote, by record %s", r.ID, person, a.ID)
+		}
+		if next == 0 {
+			if next = a.version; next != n+1 {
+				return at, byWord, "record " + a.ID + " is not the change of the access of " + person + " that followed: one is left out"
+			}
+			if numbered && !precedes(a.record, r) {
+				how = byBracket
+			}
+		}
+	}
+	return at, how, ""
+}
+
+// delegation says why no delegation put the voter into a group, or is empty.
+func (c *actionCheck) delegation(vote Vote, r *record, says relied, group string) (int, string) {
+	why := "no record says that it was delegated to them"
+	for _, id := range slices.Sorted(maps.Keys(c.records)) {
+		d := c.records[id]
+		if d.Action != "approval.delegate" || d.Outcome != "done" || len(says.Access) > 0 && d.Res != "delegation/"+says.Delegated[group] {
+			continue
+		}
+		var data struct {
+			ID        string    `json:"id"`
+			Delegator string    `json:"delegator"`
+			Delegate  string    `json:"delegate"`
+			Group     string    `json:"group"`
+			From      time.Time `json:"from"`
+			Until     time.Time `json:"until"`
+		}
+		if json.Unmarshal(d.Data, &data) != nil || data.Delegate != vote.Person || data.Group != group || d.Res != "delegation/"+data.ID {
+			continue
+		}
+		switch {
+		case data.Delegator != d.Actor.Person:
+			why = "record " + id + " delegates what is somebody else's"
+		case !precedes(d, r) || r.at.Before(data.From.Add(-slack)) || r.at.After(data.Until.Add(slack)):
+			why = "the delegation of record " + id + " was not in force"
+		case c.revoked(data.ID, r):
+			why = "the delegation of record " + id + " had ended"
+		case c.excluded(data.Delegator, nil) != "":
+			why = data.Delegator + ", who delegated it, may not vote: " + c.excluded(data.Delegator, nil)
+		default:
+			from, how, bad := c.accessAt(data.Delegator, r, says)
+			switch {
+			case bad != "":
+				why = bad
+			case how == byWord:
+				return how, ""
+			case c.barred(from.roles) != "" || !slices.Contains(from.roles, group):
+				why = "record " + from.ID + " gives " + data.Delegator + ", who delegated it, " + text(from.roles)
+			default:
+				return how, ""
+			}
+		}
+	}
+	return byWord, why
+}
+
+// revoked tells whether a delegation had ended well before a vote.
+func (c *actionCheck) revoked(delegation string, r *record) bool {
+	for _, d := range c.records {
+		if d.Action == "approval.undelegate" && d.Outcome == "done" && d.Res == "delegation/"+delegation && precedes(d, r) && !near(d.at, r.at, slack) {
+			return true
+		}
+	}
+	return false
+}
+
+// memberships says how the memberships of those who voted are shown.
+func (c *actionCheck) memberships() {
+	if n := c.shown[byBracket]; n > 0 {
+		c.note("%d votes on action %s: records prove the voters' groups, and the next change of their access came after the vote", n, c.id)
+	}
+	if n := c.shown[byNumber]; n > 0 {
+		c.note("%d votes on action %s: records prove the voters' groups; no later change is in the pack, so that none came before the vote is what the vote's own record says", n, c.id)
+	}
+	if n := c.shown[byLast]; n > 0 {
+		c.note("%d votes on action %s: records gave the voters their groups; that none took them away before the vote is not shown, because the votes do not say on which change they rely", n, c.id)
+	}
+	if n := c.shown[byWord]; n > 0 {
+		c.note("%d votes on action %s: that the voters were in their groups is what the votes' records say; the directory kept no record of it", n, c.id)
+	}
+	if c.contacts > 0 {
+		c.note("%d votes on action %s are of the tenant's own people: who they were is the host's word", c.contacts, c.id)
+	}
+}
+
+func text(roles []string) string {
+	if len(roles) == 0 {
+		return "no role"
+	}
+	return strings.Join(roles, ", ")
+}

@@ -15,8 +15,8 @@ import (
 )
 
 // membership adds the records that gave a voter the groups they voted by: the last
-// change of their access before the vote and the one that came next, if any, and the
-// same of whoever delegated a group to them, with the delegation.
+// change of their access before the vote, the one that came next, if any, and the last
+// before the act; and the same of whoever delegated a group to them, with the delegation.
 func (g *gathering) membership(ctx context.Context, vote pack.Vote) error {
 	id, err := uuid.Parse(vote.Record)
 	if err != nil || vote.Person == "" || g.records[id].Actor.Kind == governance.ActorTenant {
@@ -56,7 +56,7 @@ func (g *gathering) access(ctx context.Context, person string, number int64, vot
 	if err != nil {
 		return err
 	}
-	next := int64(0)
+	next, last := int64(0), int64(0)
 	for _, r := range all {
 		if who, n, ok := pack.AccessChange(r.Body); ok && who == person {
 			of[r.ID] = n
@@ -74,14 +74,35 @@ func (g *gathering) access(ctx context.Context, person string, number int64, vot
 			next = n
 		}
 	}
+	for id, n := range of {
+		if done := g.executed(vote); done != uuid.Nil && compareIDs(id, done) < 0 {
+			last = max(last, n)
+		}
+	}
 	for _, r := range all {
-		if n := of[r.ID]; n > 0 && (n == number || n == next) {
+		if n := of[r.ID]; n > 0 && (n == number || n == next || n > number && n == last) {
 			if err := g.add(r); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// executed is the record that what a vote was about was carried out.
+func (g *gathering) executed(vote uuid.UUID) uuid.UUID {
+	about := g.records[vote].ActionID
+	for _, a := range g.actions {
+		if a.ID.String() != about {
+			continue
+		}
+		for id, r := range g.records {
+			if r.ActionID == about && r.Action == a.Action && r.Outcome == governance.OutcomeDone {
+				return id
+			}
+		}
+	}
+	return uuid.Nil
 }
 
 // delegations adds those that a vote may rely on that does not name them.

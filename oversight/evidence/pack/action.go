@@ -152,6 +152,7 @@ type actionCheck struct {
 	verified int                  // signatures that hold
 	shown    [byBracket + 1]int   // votes, by how the voter's membership is shown
 	contacts int                  // votes of the tenant's own people
+	access   map[string]access    // of those who voted, as it was then
 	decision decision
 	require  []requirement
 }
@@ -462,7 +463,7 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 		c.bad(c.held.place, "record %s says of no approval that could be checked", c.held.ID)
 	}
 	c.against(c.no)
-	if gap := unmet(c.require, approvers); gap != "" {
+	if gap := unmet(c.require, c.standing(approvers)); gap != "" {
 		c.bad(c.done.place, "record %s executes without its quorum: %s", c.done.ID, gap)
 	}
 }

@@ -112,6 +112,10 @@ func (c *actionCheck) member(vote Vote, r *record) string {
 	if how == byWord {
 		return ""
 	}
+	if c.access == nil {
+		c.access = map[string]access{}
+	}
+	c.access[vote.Person] = own
 	if g := c.barred(own.roles); g != "" {
 		return "record " + own.ID + " says that they are in " + g + ", which the policy excludes"
 	}
@@ -265,6 +269,66 @@ func (c *actionCheck) delegation(vote Vote, r *record, says relied, group string
 		}
 	}
 	return byWord, why
+}
+
+// standing leaves out of those who approved what they had lost when the act was carried
+// out: leaving a group takes the vote with it.
+func (c *actionCheck) standing(approvers map[string][]string) map[string][]string {
+	out := maps.Clone(approvers)
+	for _, person := range slices.Sorted(maps.Keys(approvers)) {
+		then, ok := c.access[person]
+		if !ok {
+			continue
+		}
+		var may []access // as it may have been when it was carried out, by the last minute's changes
+		for _, a := range c.changes(person) {
+			switch {
+			case a.version < then.version || !precedes(a.record, c.done):
+			case near(a.at, c.done.at, slack):
+				may = append(may, a)
+			default:
+				may = []access{a}
+			}
+		}
+		lost := ""
+		for _, g := range then.roles {
+			if slices.ContainsFunc(may, func(a access) bool { return a.active && slices.Contains(a.roles, g) }) {
+				continue
+			}
+			for _, seat := range c.seatsOf(g) {
+				if slices.Contains(out[person], seat) {
+					out[person] = slices.DeleteFunc(slices.Clone(out[person]), func(have string) bool { return have == seat })
+					lost = g
+				}
+			}
+		}
+		if !slices.ContainsFunc(may, func(a access) bool { return a.active }) {
+			delete(out, person)
+			lost = "all groups"
+		}
+		if lost != "" && len(may) > 0 {
+			c.note("the vote of %s did not count in the end: record %s took %s from them before action %s was carried out", person, may[0].ID, lost, c.id)
+		}
+	}
+	return out
+}
+
+// seatsOf are the memberships that somebody has by being in a group.
+func (c *actionCheck) seatsOf(group string) []string {
+	out := []string{group}
+	for _, r := range c.require {
+		for _, q := range append(slices.Clone(r.AllOf), r.AnyOf...) {
+			if q.Where == "" {
+				continue
+			}
+			for i, seat := range q.seats() {
+				if append([]string{q.Group}, q.Or...)[i] == group {
+					out = append(out, seat)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // revoked tells whether a delegation had ended well before a vote.

@@ -257,6 +257,12 @@ func TestBuild_MembershipOfAnInsider(t *testing.T) {
 			r.forge(a, "cy", r.relies("cy", 2), approver)
 			r.roles("cy", approver)
 		}, want: "gave cy their groups after the vote"},
+		"made an approver after the vote, by a clock set back": {do: func(r *memberRig, a governance.Approval) {
+			r.forge(a, "cy", r.relies("cy", 2), approver)
+			r.Advance(-time.Hour)
+			r.roles("cy", approver)
+			r.Advance(time.Hour)
+		}, want: "gave cy their groups after the vote"},
 		"superseded before the vote": {do: func(r *memberRig, a governance.Approval) {
 			r.roles("ann", govauth.RoleAuditor)
 			r.forge(a, "ann", r.relies("ann", 1), approver)
@@ -341,5 +347,59 @@ func TestBuild_MembershipOfAnInsider(t *testing.T) {
 			require.NoError(t, err, what)
 			require.Contains(t, plain(strings.Join(check(t, r.vkey, data).Notes, "\n")), c.note, what)
 		}
+	})
+}
+
+// TestVerify_MembershipLostBeforeTheAct: leaving a group takes the vote with it, and the
+// pack of what others carried still holds.
+func TestVerify_MembershipLostBeforeTheAct(t *testing.T) {
+	t.Parallel()
+	eachMember(t, func(t *testing.T, r *memberRig) {
+		a := r.Vote(t, r.ask(), governance.Approve, "ann")
+		r.Advance(5 * time.Minute)
+		r.roles("ann", govauth.RoleAuditor)
+		a = r.Vote(t, a, governance.Approve, "ben", "zoe")
+		require.Equal(t, governance.StateExecuted, a.State, a.Error)
+		b := r.Build(t, pack.KindAction, a.ID)
+		rep := check(t, r.vkey, b)
+		require.Empty(t, texts(rep))
+		require.Contains(t, strings.Join(rep.Notes, "\n"), "the vote of ann did not count in the end")
+		f := pack.Take(b)
+		dropRecord(f, accessRecords(f)["ann2"])
+		require.NotContains(t, strings.Join(check(t, r.vkey, f.Zip()).Notes, "\n"), "did not count", "nothing says so any more")
+
+		// Lost and won again, it counts.
+		a = r.Vote(t, r.ask(), governance.Approve, "ben")
+		r.Advance(5 * time.Minute)
+		r.roles("ben", govauth.RoleAuditor)
+		r.roles("ben", govauth.RoleApprover)
+		a = r.Vote(t, a, governance.Approve, "zoe")
+		require.Equal(t, governance.StateExecuted, a.State, a.Error)
+		b = r.Build(t, pack.KindAction, a.ID)
+		rep = check(t, r.vkey, b)
+		require.Empty(t, texts(rep))
+		require.Equal(t, []string{"ben1", "ben2", "ben3", "zoe1"}, numbers(accessRecords(pack.Take(b))))
+		require.NotContains(t, strings.Join(rep.Notes, "\n"), "did not count")
+
+		// Whoever executes past the kernel on a vote that was lost is found out.
+		a = r.Vote(t, r.ask(), governance.Approve, "ben")
+		r.Advance(5 * time.Minute)
+		_, err := r.auth.Deactivate(t.Context(), r.As("root"), govauth.Deactivate{Person: "ben"}, &governance.DoOptions{Reason: "left"})
+		require.NoError(t, err)
+		r.Advance(5 * time.Minute)
+		a = r.Vote(t, a, governance.Approve, "zoe")
+		require.Equal(t, governance.StatePending, a.State)
+		require.NoError(t, r.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE gov_action SET state = 'executed', executed_at = ?, execute_by = ? WHERE id = ?", govdb.At(r.Now()), govdb.At(r.Now()), a.ID)
+			if err != nil {
+				return err
+			}
+			_, err = r.Kernel.RecordTx(ctx, tx, r.As("dana"), governance.Record{Action: a.Action, Tenant: "acme", Resource: governance.ParseRef(a.Resource), ActionID: a.ID, Digest: a.Digest,
+				Data: map[string]any{"result": nil, "approved_by": []string{"ben", "zoe"}, "policy_hash": a.Decision.Hash}})
+			return err
+		}))
+		_, err = r.Evidence.Build(t.Context(), r.As("root"), evidence.Request{Kind: pack.KindAction, Subject: a.ID, Reason: "audit"})
+		require.ErrorIs(t, err, evidence.ErrDoesNotHold)
+		require.ErrorContains(t, err, "executes without its quorum: nobody is left for a place of gov_approver")
 	})
 }

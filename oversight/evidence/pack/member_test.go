@@ -350,6 +350,23 @@ func TestBuild_MembershipOfAnInsider(t *testing.T) {
 	})
 }
 
+// TestVerify_MembershipPastTheServer: a role that was written into the table alone lets
+// its bearer vote, and no pack holds.
+func TestVerify_MembershipPastTheServer(t *testing.T) {
+	t.Parallel()
+	eachMember(t, func(t *testing.T, r *memberRig) {
+		a := r.ask()
+		_, err := r.DB.Handle().ExecContext(t.Context(), "UPDATE auth_user SET roles = ? WHERE id = ?", `["gov_approver"]`, "cy")
+		require.NoError(t, err)
+		a = r.Vote(t, a, governance.Approve, "ann", "cy")
+		require.Equal(t, governance.StateExecuted, a.State)
+		_, err = r.Evidence.Build(t.Context(), r.As("root"), evidence.Request{Kind: pack.KindAction, Subject: a.ID, Reason: "audit"})
+		require.ErrorIs(t, err, evidence.ErrDoesNotHold)
+		require.ErrorContains(t, err, "gives them gov_auditor, not gov_approver")
+		require.ErrorContains(t, err, "executes without its quorum")
+	})
+}
+
 // TestVerify_MembershipLostBeforeTheAct: leaving a group takes the vote with it, and the
 // pack of what others carried still holds.
 func TestVerify_MembershipLostBeforeTheAct(t *testing.T) {

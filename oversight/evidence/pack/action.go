@@ -153,6 +153,7 @@ type actionCheck struct {
 	shown    [byBracket + 1]int   // votes, by how the voter's membership is shown
 	contacts int                  // votes of the tenant's own people
 	access   map[string]access    // of those who voted, as it was then
+	lent     []loan               // places that somebody voted in by a delegation
 	decision decision
 	require  []requirement
 }

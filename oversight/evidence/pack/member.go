@@ -260,10 +260,12 @@ func (c *actionCheck) delegation(vote Vote, r *record, says relied, group string
 			case bad != "":
 				why = bad
 			case how == byWord:
+				c.lent = append(c.lent, loan{vote.Person, data.Delegator, group, data.ID, from, data.Until})
 				return how, ""
 			case c.barred(from.roles) != "" || !slices.Contains(from.roles, group):
 				why = "record " + from.ID + " gives " + data.Delegator + ", who delegated it, " + text(from.roles)
 			default:
+				c.lent = append(c.lent, loan{vote.Person, data.Delegator, group, data.ID, from, data.Until})
 				return how, ""
 			}
 		}
@@ -275,29 +277,19 @@ func (c *actionCheck) delegation(vote Vote, r *record, says relied, group string
 // out: leaving a group takes the vote with it.
 func (c *actionCheck) standing(approvers map[string][]string) map[string][]string {
 	out := maps.Clone(approvers)
+	c.places(out)
 	for _, person := range slices.Sorted(maps.Keys(approvers)) {
 		then, ok := c.access[person]
 		if !ok {
 			continue
 		}
-		var may []access // as it may have been when it was carried out, by the last minute's changes
-		for _, a := range c.changes(person) {
-			switch {
-			case a.version < then.version || !precedes(a.record, c.done):
-			case near(a.at, c.done.at, slack):
-				may = append(may, a)
-			default:
-				may = []access{a}
-			}
-		}
-		lost := ""
+		may, lost := c.lately(then), ""
 		for _, g := range then.roles {
 			if slices.ContainsFunc(may, func(a access) bool { return a.active && slices.Contains(a.roles, g) }) {
 				continue
 			}
 			for _, seat := range c.seatsOf(g) {
-				if slices.Contains(out[person], seat) {
-					out[person] = slices.DeleteFunc(slices.Clone(out[person]), func(have string) bool { return have == seat })
+				if take(out, person, seat) {
 					lost = g
 				}
 			}
@@ -311,6 +303,68 @@ func (c *actionCheck) standing(approvers map[string][]string) map[string][]strin
 		}
 	}
 	return out
+}
+
+// lately is how somebody's access may have been when the act was carried out, by the
+// last minute's changes.
+func (c *actionCheck) lately(then access) (may []access) {
+	for _, a := range c.changes(then.person) {
+		switch {
+		case a.version < then.version || !precedes(a.record, c.done):
+		case near(a.at, c.done.at, slack):
+			may = append(may, a)
+		default:
+			may = []access{a}
+		}
+	}
+	return may
+}
+
+// loan is a place that somebody voted in by a delegation.
+type loan struct {
+	voter, delegator, group, id string
+	from                        access // of the delegator; none when no record says it
+	until                       time.Time
+}
+
+// places takes from the voters what was delegated and had ended when the act was carried
+// out, and lets what was handed on be one place: neither two delegates nor the delegator
+// beside one fill another.
+func (c *actionCheck) places(out map[string][]string) {
+	held := map[[2]string]bool{}
+	for _, l := range c.lent {
+		why, place := "", [2]string{l.delegator, l.group}
+		switch {
+		case l.until.Before(c.done.at.Add(-slack)) || c.revoked(l.id, c.done):
+			why = "the delegation of " + l.delegator + " had ended"
+		case l.from.record != nil && !slices.ContainsFunc(c.lately(l.from), func(a access) bool { return a.active && slices.Contains(a.roles, l.group) }):
+			why = l.delegator + ", who delegated it, had lost it"
+		case held[place]:
+			why = "the place of " + l.delegator + " was filled"
+		}
+		if why != "" {
+			if take(out, l.voter, l.group) {
+				c.note("the vote of %s did not count for %s in the end: %s before action %s was carried out", l.voter, l.group, why, c.id)
+			}
+			continue
+		}
+		held[place] = true
+		for _, seat := range c.seatsOf(l.group) {
+			if take(out, l.delegator, seat) {
+				c.note("the vote of %s did not count for %s in the end: they had delegated it to %s", l.delegator, l.group, l.voter)
+			}
+		}
+	}
+}
+
+// take takes a membership from a voter.
+func take(voters map[string][]string, person, seat string) bool {
+	had := voters[person]
+	if !slices.Contains(had, seat) {
+		return false
+	}
+	voters[person] = slices.DeleteFunc(slices.Clone(had), func(g string) bool { return g == seat })
+	return true
 }
 
 // seatsOf are the memberships that somebody has by being in a group.

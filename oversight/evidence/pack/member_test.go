@@ -114,6 +114,20 @@ func (r *memberRig) forge(a governance.Approval, name string, says map[string]an
 	r.Advance(5 * time.Minute)
 }
 
+// execute carries an action out past the kernel.
+func (r *memberRig) execute(a governance.Approval, by ...string) {
+	r.t.Helper()
+	require.NoError(r.t, r.DB.Do(r.t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE gov_action SET state = 'executed', executed_at = ?, execute_by = ? WHERE id = ?", govdb.At(r.Now()), govdb.At(r.Now()), a.ID)
+		if err != nil {
+			return err
+		}
+		_, err = r.Kernel.RecordTx(ctx, tx, r.As("dana"), governance.Record{Action: a.Action, Tenant: "acme", Resource: governance.ParseRef(a.Resource), ActionID: a.ID, Digest: a.Digest,
+			Data: map[string]any{"result": nil, "approved_by": by, "policy_hash": a.Decision.Hash}})
+		return err
+	}))
+}
+
 func (r *memberRig) delegate(from, to string) governance.Delegation {
 	r.t.Helper()
 	d, err := r.Kernel.Delegate(r.t.Context(), r.As(r.p(from)), governance.Delegation{Delegate: r.p(to), Group: govauth.RoleApprover, Reason: "on leave", Until: r.Now().Add(48 * time.Hour)})
@@ -232,6 +246,80 @@ func TestVerify_MembershipDelegated(t *testing.T) {
 		f = pack.Take(b)
 		dropRecord(f, accessRecords(f)["ben1"])
 		require.Contains(t, texts(check(t, r.vkey, f.Zip())), "the record of the change of the access of ben that it relies on is missing")
+	})
+}
+
+// TestVerify_MembershipDelegatedOnce: what is handed on is one place, for as long as it
+// is handed on.
+func TestVerify_MembershipDelegatedOnce(t *testing.T) {
+	t.Parallel()
+	const approver, none = govauth.RoleApprover, "executes without its quorum: nobody is left for a place of gov_approver"
+	cases := map[string]struct {
+		do         func(r *memberRig, a governance.Approval) (by []string)
+		want, note string
+	}{
+		"the delegate and another": {do: func(r *memberRig, a governance.Approval) []string {
+			r.forge(a, "cy", r.inPlace(1, r.delegate("ben", "cy")), approver)
+			r.forge(a, "ann", r.relies("ann", 1), approver)
+			return []string{"cy", "ann"}
+		}},
+		"the delegator first": {do: func(r *memberRig, a governance.Approval) []string {
+			r.forge(a, "ben", r.relies("ben", 1), approver)
+			r.forge(a, "cy", r.inPlace(1, r.delegate("ben", "cy")), approver)
+			return []string{"ben", "cy"}
+		}, want: none},
+		"the delegator first, and enough others": {do: func(r *memberRig, a governance.Approval) []string {
+			r.forge(a, "ben", r.relies("ben", 1), approver)
+			r.forge(a, "cy", r.inPlace(1, r.delegate("ben", "cy")), approver)
+			r.forge(a, "ann", r.relies("ann", 1), approver)
+			return []string{"ben", "cy", "ann"}
+		}, note: "the vote of ben did not count for gov_approver in the end: they had delegated it to cy"},
+		"ended before the act": {do: func(r *memberRig, a governance.Approval) []string {
+			d := r.delegate("ben", "cy")
+			r.forge(a, "cy", r.inPlace(1, d), approver)
+			require.NoError(r.t, r.Kernel.RevokeDelegation(r.t.Context(), r.As(r.p("ben")), d.ID))
+			r.Advance(5 * time.Minute)
+			r.forge(a, "ann", r.relies("ann", 1), approver)
+			return []string{"cy", "ann"}
+		}, want: none},
+		"the delegator left before the act": {do: func(r *memberRig, a governance.Approval) []string {
+			r.forge(a, "cy", r.inPlace(1, r.delegate("ben", "cy")), approver)
+			r.roles("ben", govauth.RoleAuditor)
+			r.forge(a, "ann", r.relies("ann", 1), approver)
+			return []string{"cy", "ann"}
+		}, want: none},
+		"to two people": {do: func(r *memberRig, a governance.Approval) []string {
+			r.add("di", govauth.RoleAuditor)
+			r.forge(a, "cy", r.inPlace(1, r.delegate("ben", "cy")), approver)
+			r.forge(a, "di", map[string]any{"access": map[governance.PersonID]int{r.p("di"): 1, r.p("ben"): 1}, "delegated": map[string]any{approver: r.delegate("ben", "di").ID}}, approver)
+			return []string{"cy", "di"}
+		}, want: none},
+	}
+	eachMember(t, func(t *testing.T, r *memberRig) {
+		for i, what := range slices.Sorted(maps.Keys(cases)) {
+			c := cases[what]
+			r.turn = fmt.Sprintf(".%02d", i)
+			r.add("ann", approver)
+			r.add("ben", approver)
+			r.add("cy", govauth.RoleAuditor)
+			a := r.ask()
+			r.Advance(5 * time.Minute)
+			by := c.do(r, a)
+			for i, name := range by {
+				by[i] = string(r.p(name))
+			}
+			r.execute(a, by...)
+			p, err := r.Evidence.Build(t.Context(), r.As("root"), evidence.Request{Kind: pack.KindAction, Subject: a.ID, Reason: "audit"})
+			if c.want != "" {
+				require.ErrorIs(t, err, evidence.ErrDoesNotHold, what)
+				require.ErrorContains(t, err, c.want, what)
+				continue
+			}
+			require.NoError(t, err, what)
+			_, data, err := r.Evidence.Download(t.Context(), r.As("root"), p.ID)
+			require.NoError(t, err, what)
+			require.Contains(t, strings.ReplaceAll(strings.Join(check(t, r.vkey, data).Notes, "\n"), r.turn, ""), c.note, what)
+		}
 	})
 }
 
@@ -406,15 +494,7 @@ func TestVerify_MembershipLostBeforeTheAct(t *testing.T) {
 		r.Advance(5 * time.Minute)
 		a = r.Vote(t, a, governance.Approve, "zoe")
 		require.Equal(t, governance.StatePending, a.State)
-		require.NoError(t, r.DB.Do(t.Context(), func(ctx context.Context, tx *governance.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE gov_action SET state = 'executed', executed_at = ?, execute_by = ? WHERE id = ?", govdb.At(r.Now()), govdb.At(r.Now()), a.ID)
-			if err != nil {
-				return err
-			}
-			_, err = r.Kernel.RecordTx(ctx, tx, r.As("dana"), governance.Record{Action: a.Action, Tenant: "acme", Resource: governance.ParseRef(a.Resource), ActionID: a.ID, Digest: a.Digest,
-				Data: map[string]any{"result": nil, "approved_by": []string{"ben", "zoe"}, "policy_hash": a.Decision.Hash}})
-			return err
-		}))
+		r.execute(a, "ben", "zoe")
 		_, err = r.Evidence.Build(t.Context(), r.As("root"), evidence.Request{Kind: pack.KindAction, Subject: a.ID, Reason: "audit"})
 		require.ErrorIs(t, err, evidence.ErrDoesNotHold)
 		require.ErrorContains(t, err, "executes without its quorum: nobody is left for a place of gov_approver")

@@ -61,7 +61,8 @@ const maxProblems = 200
 // this pack was built, every record is proven to the checkpoint, the payload has the
 // digest that records and votes carry, the votes are the recorded ones and fill the
 // quorum with distinct persons whom nothing excludes and whose groups the records of
-// their access give, where there are any, every step lies inside its clock, and the recording is the chain of chunks that the log knows.
+// their access give, where there are any, every step lies inside its clock, and the
+// recording is the chain of chunks that the log knows.
 func Verify(r io.ReaderAt, size int64, vkey string) (Report, error) {
 	return VerifyWitnessed(r, size, vkey, cosign.Policy{})
 }

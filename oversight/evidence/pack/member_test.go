@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reevehq/reeve/governance"
+	"github.com/reevehq/reeve/governance/celrules"
 	"github.com/reevehq/reeve/governance/govauth"
 	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/govtest"
@@ -41,7 +42,11 @@ func eachMember(t *testing.T, fn func(t *testing.T, r *memberRig)) {
 	t.Helper()
 	opts := evidencetest.Options()
 	opts.Schemas = append(opts.Schemas, govauth.Schema())
-	opts.Kernel = func(o *governance.Options) { o.Directory = &lateStore{} }
+	opts.Kernel = func(o *governance.Options) {
+		rules, err := celrules.New(nil)
+		require.NoError(t, err)
+		o.Directory, o.Rules = &lateStore{}, rules
+	}
 	govtest.Each(t, opts, func(t *testing.T, env *govtest.Env) {
 		late := env.Kernel.Directory().(*lateStore) //nolint:forcetypeassert // set above
 		var err error
@@ -380,6 +385,14 @@ func TestBuild_MembershipOfAnInsider(t *testing.T) {
 		}, want: "the access of eve begins after it"},
 		"from before votes said so": {do: func(r *memberRig, a governance.Approval) { r.forge(a, "ann", nil, approver) },
 			note: "1 votes on action ID: records gave the voters their groups; that none took them away before the vote is not shown"},
+		"made an approver when records of it said less": {do: func(r *memberRig, a governance.Approval) {
+			require.NoError(r.t, r.DB.Do(r.t.Context(), func(ctx context.Context, tx *governance.Tx) error {
+				_, err := r.Kernel.RecordTx(ctx, tx, r.As("root"), governance.Record{Action: "user.add", Resource: governance.Ref{Kind: "person", ID: string(r.p("old"))},
+					Data: map[string]any{"roles": []string{approver}}})
+				return err
+			}))
+			r.forge(a, "old", r.relies("old", 1), approver)
+		}, note: "1 votes on action ID: records prove the voters' groups; no later change"},
 		"of somebody whom no record knows": {do: func(r *memberRig, a governance.Approval) { r.forge(a, "eve", nil, approver) },
 			note: "1 votes on action ID: that the voters were in their groups is what the votes' records say"},
 		"in a group that the policy excludes": {do: func(r *memberRig, a governance.Approval) {
@@ -435,6 +448,29 @@ func TestBuild_MembershipOfAnInsider(t *testing.T) {
 			require.NoError(t, err, what)
 			require.Contains(t, plain(strings.Join(check(t, r.vkey, data).Notes, "\n")), c.note, what)
 		}
+	})
+}
+
+// TestVerify_MembershipUnderACondition: the mark that a condition held is of a group that
+// the voter is in by themself.
+func TestVerify_MembershipUnderACondition(t *testing.T) {
+	t.Parallel()
+	eachMember(t, func(t *testing.T, r *memberRig) {
+		const where = `!("cs_agent" in actor.roles)`
+		policy := governance.Policy{ID: "renames", Title: "Renames", Actions: []string{"tenant.rename"}, Mode: governance.Enforce,
+			Require: &governance.Require{AllOf: []governance.Quorum{{Group: govauth.RoleApprover, Approvals: 1, Where: where}},
+				DecideWithin: governance.Duration{Duration: time.Hour}, ExecuteWithin: governance.Duration{Duration: time.Hour}}}
+		_, err := r.Kernel.PutPolicy(t.Context(), r.As("root"), policy, &governance.DoOptions{Reason: "new"})
+		require.NoError(t, err)
+		a := r.Vote(t, r.ask(), governance.Approve, "ann")
+		require.Equal(t, governance.StateExecuted, a.State, a.Error)
+		require.Empty(t, texts(check(t, r.vkey, r.Build(t, pack.KindAction, a.ID))))
+		a = r.ask()
+		r.forge(a, "cy", r.relies("cy", 1), govauth.RoleAuditor, govauth.RoleApprover+"?"+where)
+		r.execute(a, "cy")
+		_, err = r.Evidence.Build(t.Context(), r.As("root"), evidence.Request{Kind: pack.KindAction, Subject: a.ID, Reason: "audit"})
+		require.ErrorIs(t, err, evidence.ErrDoesNotHold)
+		require.ErrorContains(t, err, "not gov_approver, whose condition they are said to meet")
 	})
 }
 

@@ -503,6 +503,12 @@ func (k *Kernel) voteTx(ctx context.Context, tx *Tx, id Identity, a Approval, v 
 		}
 	}
 	data := map[string]any{"decision": v.Decision, "comment": v.Comment, "groups": voter.Groups}
+	if len(voter.access) > 0 {
+		data["access"] = voter.access
+	}
+	if len(voter.delegated) > 0 {
+		data["delegated"] = voter.delegated
+	}
 	if signed != nil {
 		data["signature"] = signed
 	}

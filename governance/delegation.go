@@ -139,6 +139,10 @@ func (k *Kernel) voter(ctx context.Context, a Approval, person PersonID, actor A
 		return slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return slices.ContainsFunc(r.Exclude, p.In) })
 	}
 	p.barred = excluded(p) // by what they are, whatever was delegated
+	p.access, p.delegated = map[PersonID]int64{}, map[GroupID]uuid.UUID{}
+	if p.Version > 0 {
+		p.access[person] = p.Version
+	}
 	now := atMicros(k.Now())
 	var rows []delegationRow
 	if err := k.db.Read().NewSelect().Model(&rows).Where("revoked_at = 0 AND from_at <= ?0 AND until_at > ?0 AND (delegator = ?1 OR delegate = ?1)", now, string(person)).Order("created_at", "id").Scan(ctx); err != nil {
@@ -166,6 +170,10 @@ func (k *Kernel) voter(ctx context.Context, a Approval, person PersonID, actor A
 		if first && from.Active && !excluded(from) && from.In(GroupID(d.MemberOf)) && !slices.Contains(groups, GroupID(d.MemberOf)) {
 			groups = append(groups, GroupID(d.MemberOf))
 			taken = append(taken, GroupID(d.MemberOf))
+			p.delegated[GroupID(d.MemberOf)] = d.ID
+			if from.Version > 0 {
+				p.access[PersonID(d.Delegator)] = from.Version
+			}
 		}
 	}
 	p.Groups = groups

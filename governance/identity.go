@@ -77,7 +77,16 @@ type Person struct {
 	Groups []GroupID
 	Region string
 
-	barred bool // as a voter: in a group that the policy excludes
+	// Version counts the changes of this person's access, from 1, when the ledger has a
+	// record of each one, in its commit: done, on "person/ID", by an action user.add,
+	// user.roles, user.activate or user.deactivate, whose data, or the result in it, says
+	// roles (these are the groups), state and version. A vote then says which of them it
+	// relies on, and evidence proves it. 0: the Directory's word is all there is.
+	Version int64
+
+	barred    bool                  // as a voter: in a group that the policy excludes
+	access    map[PersonID]int64    // as a voter: the Version of everybody whose membership they vote by
+	delegated map[GroupID]uuid.UUID // as a voter: by which delegation they are in a group
 }
 
 // In tells whether the person belongs to the group.

@@ -180,7 +180,7 @@ func userTx(ctx context.Context, db bun.IDB, id governance.PersonID) (userRow, e
 func (r userRow) active() bool { return r.State == string(UserActive) }
 
 func (r userRow) person() governance.Person {
-	return governance.Person{ID: governance.PersonID(r.ID), Name: r.Name, Active: r.active(), Roles: slices.Clone(r.Roles), Groups: groups(r.Roles), Region: r.Region}
+	return governance.Person{ID: governance.PersonID(r.ID), Name: r.Name, Active: r.active(), Roles: slices.Clone(r.Roles), Groups: groups(r.Roles), Region: r.Region, Version: r.Version}
 }
 
 func groups(roles []string) []governance.GroupID {

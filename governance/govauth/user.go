@@ -119,7 +119,7 @@ func (s *Service) insertUserTx(ctx context.Context, tx *governance.Tx, by govern
 	if err != nil {
 		return err
 	}
-	if err := s.record(ctx, tx, by, "user.add", on, map[string]any{"roles": row.Roles}, ev); err != nil {
+	if err := s.record(ctx, tx, by, "user.add", on, map[string]any{"roles": append([]string{}, row.Roles...), "state": row.State, "version": row.Version}, ev); err != nil {
 		return err
 	}
 	return s.endBootstrapTx(ctx, tx)

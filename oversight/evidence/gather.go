@@ -242,6 +242,9 @@ func (g *gathering) action(ctx context.Context, a governance.Approval) error {
 			}
 		}
 		out.Votes = append(out.Votes, vote)
+		if err := g.membership(ctx, vote); err != nil {
+			return err
+		}
 		if v.Signature == nil {
 			continue
 		}

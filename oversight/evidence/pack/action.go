@@ -198,6 +198,10 @@ type actionCheck struct {
 	no       int                  // votes against
 	signed   map[string]Assertion // by the record of the vote
 	verified int                  // signatures that hold
+	shown    [byBracket + 1]int   // votes, by how the voter's membership is shown
+	contacts int                  // votes of the tenant's own people
+	access   map[string]access    // of those who voted, as it was then
+	lent     []loan               // places that somebody voted in by a delegation
 	decision decision
 	require  []requirement
 }
@@ -232,6 +236,7 @@ func (c *actionCheck) run() {
 	if c.verified > 0 {
 		c.note("%d votes on action %s are signed by keys of the voters", c.verified, c.id)
 	}
+	c.memberships()
 	c.outcome(approvers)
 }
 
@@ -427,6 +432,10 @@ func (c *actionCheck) cast(place string) map[string][]string {
 			c.bad(signaturesName(c.id), "the vote of %s, record %s: %s", vote.Person, r.ID, why)
 			continue
 		}
+		if why := c.member(vote, r); why != "" {
+			c.bad(r.place, "record %s: the groups of %s do not count: %s", r.ID, vote.Person, why)
+			continue
+		}
 		if _, twice := approvers[vote.Person]; twice {
 			c.bad(r.place, "record %s is a second vote of %s", r.ID, vote.Person)
 		}
@@ -503,7 +512,7 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 		c.bad(c.held.place, "record %s says of no approval that could be checked", c.held.ID)
 	}
 	c.against(c.no)
-	if gap := unmet(c.require, approvers); gap != "" {
+	if gap := unmet(c.require, c.standing(approvers)); gap != "" {
 		c.bad(c.done.place, "record %s executes without its quorum: %s", c.done.ID, gap)
 	}
 }

@@ -60,8 +60,9 @@ const maxProblems = 200
 // It holds when every byte is the one that the manifest fixes, the log says that
 // this pack was built, every record is proven to the checkpoint, the payload has the
 // digest that records and votes carry, the votes are the recorded ones and fill the
-// quorum with distinct persons whom nothing excludes, every step lies inside its
-// clock, and the recording is the chain of chunks that the log knows.
+// quorum with distinct persons whom nothing excludes and whose groups the records of
+// their access give, where there are any, every step lies inside its clock, and the
+// recording is the chain of chunks that the log knows.
 func Verify(r io.ReaderAt, size int64, vkey string) (Report, error) {
 	return VerifyWitnessed(r, size, vkey, cosign.Policy{})
 }

@@ -369,6 +369,43 @@ func TestService_SilencePausesThenEnds(t *testing.T) {
 	})
 }
 
+// TestService_SilentFromPageToPage: a browser that reports nothing is as silent when its
+// pages are left before each of them should have told of itself.
+func TestService_SilentFromPageToPage(t *testing.T) {
+	t.Parallel()
+	each(t, true, func(t *testing.T, b *bench) {
+		s, c := b.open(t, "dana")
+		state := func() oversight.State {
+			require.NoError(t, b.svc.Sweep(t.Context()))
+			got, err := b.over.Session(t.Context(), s.ID)
+			require.NoError(t, err)
+			return got.State
+		}
+		first, _ := b.visit(t, "dana", c)
+		for range 4 { // somebody who reads fast, whose pages tell of themselves
+			require.Equal(t, 204, b.post(t, "dana", c, report(first, 1, "closed", meta, whole)))
+			b.Advance(9 * time.Second)
+			first, _ = b.visit(t, "dana", c)
+			require.Equal(t, oversight.StateActive, state())
+		}
+		b.Advance(9 * time.Second)
+		dropped, _ := b.visit(t, "dana", c)
+		require.NotEmpty(t, dropped)
+		require.Equal(t, oversight.StateActive, state())
+		last, _ := b.visit(t, "dana", c)
+		require.Equal(t, 204, b.post(t, "dana", c, report(last, 1, "closed", meta, whole)), "the answer before it was dropped")
+		b.Advance(time.Minute)
+		require.Equal(t, oversight.StateActive, state())
+
+		for range 2 { // nothing comes any more, and no page is as old as the silence
+			b.visit(t, "dana", c)
+			require.Equal(t, oversight.StateActive, state())
+			b.Advance(9 * time.Second)
+		}
+		require.Equal(t, oversight.StatePaused, state())
+	})
+}
+
 // TestService_AnchoredAndReplayed: every chunk stands in the ledger while the session
 // runs, what was changed afterwards is found and not shown, and a page is drawn without
 // anything that runs.

@@ -171,6 +171,8 @@ func TestTrap43_BrowserMasksAreRechecked(t *testing.T) {
 		"attribute of a field":         change(attr(6, `"value":"LEAK-7f3a"`)),
 		"attribute of nobody":          change(attr(889, `"title":"LEAK-7f3a"`)),
 		"mask taken away":              change(attr(9, `"data-mask":null`)) + "," + change(`{"source":0,"texts":[{"id":10,"value":"LEAK-7f3a"}],"attributes":[],"removes":[],"adds":[]}`),
+		"mask put around it":           change(el("p", ``, text("x"))) + "," + change(attr(50, `"data-mask":""`)) + "," + change(`{"source":0,"texts":[{"id":51,"value":"LEAK-7f3a"}],"attributes":[],"removes":[],"adds":[]}`),
+		"mask put around its parent":   change(el("p", ``, `{"type":2,"id":55,"tagName":"i","attributes":{},"childNodes":[]}`)) + "," + change(attr(50, `"data-mask":""`)) + "," + change(attr(55, `"title":"LEAK-7f3a"`)),
 		"card in plain text":           change(el("p", ``, text("paid with 4111 1111 1111 1111"))),
 		"token in a title":             change(el("p", `"title":"Bearer LEAK-7f3aLEAK-7f3a"`, "")),
 		"snapshot":                     strings.Replace(whole, `"name":"title"`, `"name":"title","value":"LEAK-7f3a"`, 1),

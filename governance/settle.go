@@ -36,6 +36,21 @@ func settleByHand(k *Kernel) *Action[Settlement] {
 			}
 			return nil
 		},
+		// What was found out is of the calls that were made until then: held, it does not
+		// outlive another one.
+		Version: func(ctx context.Context, tx *Tx, s Settlement) (int64, error) {
+			var row actionRow
+			err := tx.NewSelect().Model(&row).Column("state", "attempts").Where("id = ?", s.Action).Scan(ctx)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				return 0, fmt.Errorf("action %s: %w", s.Action, ErrNotFound)
+			case err != nil:
+				return 0, fmt.Errorf("action %s: %w", s.Action, err)
+			case State(row.State) != StateUnknown:
+				return -1, nil
+			}
+			return int64(row.Attempts), nil
+		},
 		Preview: func(ctx context.Context, tx *Tx, s Settlement) (any, error) {
 			a, err := k.unknownTx(ctx, tx, s.Action)
 			if err != nil {

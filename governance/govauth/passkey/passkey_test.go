@@ -507,3 +507,31 @@ func TestVote_WithoutAVerifier(t *testing.T) {
 		require.ErrorContains(t, err, "signature does not hold any more")
 	})
 }
+
+// Where one policy wants votes signed and another asks the tenant, whose people have no
+// keys, nobody is made to wait for a consent that could not be given.
+func TestVote_SignedAndTheTenant(t *testing.T) {
+	t.Parallel()
+	each(t, policy(1, false), func(t *testing.T, r *rig) {
+		ctx, day := t.Context(), governance.Duration{Duration: 24 * time.Hour}
+		uma := governance.Contact{ID: "uma", Since: r.Now().Add(-time.Hour)}
+		r.Kernel.ContactsBy(func(context.Context, governance.TenantID) ([]governance.Contact, error) {
+			return []governance.Contact{uma}, nil
+		})
+		act := governance.Define("note.share", governance.Spec[note]{Permission: "note:write", Tenant: func(note) governance.TenantID { return "acme" },
+			Resource: func(note) governance.Ref { return governance.Ref{Kind: "note", ID: "1"} },
+		}, func(context.Context, *governance.Tx, note) (governance.Result, error) {
+			return governance.Result{}, nil
+		})
+		require.NoError(t, r.Kernel.Register(act))
+		two := func(id string, signed bool, group governance.GroupID) governance.Policy {
+			return governance.Policy{ID: id, Title: id, Actions: []string{"note.share"}, Mode: governance.Enforce, Require: &governance.Require{
+				AllOf: []governance.Quorum{{Group: group, Approvals: 1}}, DecideWithin: day, ExecuteWithin: day, Signed: signed}}
+		}
+		require.NoError(t, r.Kernel.InstallPolicies(ctx, two("share-signed", true, "finance"), two("share-asked", false, governance.GroupTenant)))
+		_, err := act.Do(ctx, r.Kernel, r.As("dana"), note{"x"}, nil)
+		var denied *governance.DeniedError
+		require.ErrorAs(t, err, &denied)
+		require.Equal(t, "consent", denied.Rule)
+	})
+}

@@ -155,7 +155,7 @@ func (k *Kernel) signing(ctx context.Context, tenant TenantID, all []Contact) (i
 // consentReach refuses what a tenant would have to consent to that has too few people
 // to do so: held, it would wait for nobody.
 func (c *call) consentReach() {
-	if c.decision.Effect != Hold || c.contacts == nil {
+	if c.decision.Effect != Hold || c.contacts == nil || c.opts.BreakGlass { // an emergency waits for nobody
 		return
 	}
 	n := *c.contacts

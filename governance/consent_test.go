@@ -206,6 +206,24 @@ func TestConsent_Reach(t *testing.T) {
 	})
 }
 
+// A glass that a policy has is there for a tenant without contacts, too.
+func TestConsent_BreakGlassWithoutContacts(t *testing.T) {
+	t.Parallel()
+	consents(t, func(r *governance.Require) {
+		r.BreakGlass = &governance.BreakGlass{Group: "chief", Max: 5, Window: hours(24), ReviewWithin: hours(24)}
+	}, func(t *testing.T, w *consentWorld) {
+		w.people = nil
+		now := &governance.DoOptions{Reason: "the account is being emptied", BreakGlass: true}
+		_, err := w.do(t, "ann", 1, now)
+		wantDenied(t, err, "you are not in chief")
+		_, err = w.do(t, "eve", 1, &governance.DoOptions{Reason: now.Reason})
+		wantDenied(t, err, "nobody there can")
+		out, err := w.do(t, "eve", 1, now)
+		require.NoError(t, err)
+		require.Equal(t, governance.StateExecuted, out.State)
+	})
+}
+
 // What the policies ask of the tenant together is more than each of them asks.
 func TestConsent_ReachTogether(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,9 @@ package passkey_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -533,5 +535,44 @@ func TestVote_SignedAndTheTenant(t *testing.T) {
 		var denied *governance.DeniedError
 		require.ErrorAs(t, err, &denied)
 		require.Equal(t, "consent", denied.Rule)
+	})
+}
+
+// TestVote_CopiesAtOnce: a key and its copy that sign with the same counter at the same
+// time do not both count.
+func TestVote_CopiesAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, policy(1, false), func(t *testing.T, r *rig) {
+		soft, _ := r.enrol(t, "fay", softkey.ES256)
+		for range 8 {
+			var answers []json.RawMessage
+			var as []governance.Approval
+			counter := soft.Counter
+			for range 2 {
+				a := r.ask(t, uuid.NewString())
+				soft.Counter = counter
+				as, answers = append(as, a), append(answers, soft.Get(t, r.begin(t, "fay", a, governance.Approve)))
+			}
+			errs := make([]error, 2)
+			var wg sync.WaitGroup
+			id := r.As("fay")
+			for i := range as {
+				wg.Go(func() {
+					_, errs[i] = r.Kernel.Decide(context.Background(), id, as[i].ID, governance.Vote{Decision: governance.Approve, Digest: as[i].Digest, Assertion: answers[i]})
+				})
+			}
+			wg.Wait()
+			refused := 0
+			for _, err := range errs {
+				var denied *governance.DeniedError
+				if errors.As(err, &denied) {
+					require.Contains(t, denied.Reason, "backwards")
+					refused++
+				} else {
+					require.NoError(t, err)
+				}
+			}
+			require.Equal(t, 1, refused)
+		}
 	})
 }

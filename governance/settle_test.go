@@ -64,12 +64,13 @@ func TestSettle_ByHand(t *testing.T) {
 }
 
 // TestSettle_HeldIsOfTheCallsUntilThen: what somebody found out about one call says nothing
-// about the next, which is made while the finding waits for approval.
+// about the next, which is made while the finding waits for approval. Who asked for the
+// act approves of no finding about it.
 func TestSettle_HeldIsOfTheCallsUntilThen(t *testing.T) {
 	t.Parallel()
 	govtest.Each(t, creditOptions, func(t *testing.T, e *govtest.Env) {
 		creditEnv(t, e, 1000)
-		e.People.Put("vera", "root")
+		e.People.Put("vera", "root", "gov_approver")
 		e.People.Put("rob", "root")
 		v := &vendor{done: map[string]int{}}
 		v.lose.Store(true)
@@ -97,6 +98,8 @@ func TestSettle_HeldIsOfTheCallsUntilThen(t *testing.T) {
 			}
 			w, err := k.Approval(ctx, held.Approval)
 			require.NoError(t, err)
+			_, err = k.Decide(ctx, e.As("vera"), w.ID, governance.Vote{Decision: governance.Approve, Digest: w.Digest})
+			wantDenied(t, err, "you had a part")
 			w, err = k.Decide(ctx, e.As("ana"), w.ID, governance.Vote{Decision: governance.Approve, Digest: w.Digest})
 			require.NoError(t, err)
 			if again {

@@ -249,6 +249,8 @@ func (a Approval) WhyNot(id Identity, p Person) string {
 		return "you asked for this"
 	case slices.Contains(a.Decision.Editors, id.Actor.Person):
 		return "you edited the policy that holds it"
+	case slices.Contains(a.Decision.Exclude, id.Actor.Person) && a.Action == ActionSettle:
+		return "you had a part in the act that it settles"
 	case slices.Contains(a.Decision.Exclude, id.Actor.Person):
 		return "you wrote the automation that asks for this"
 	case !p.Active:

@@ -132,43 +132,80 @@ func (k *Kernel) askContacts(ctx context.Context, c *call) error {
 		return nil
 	}
 	all, err := k.Contacts(ctx, c.tenant)
+	if err != nil {
+		return err
+	}
 	c.contacts = new(len(all))
+	if s == nil || slices.ContainsFunc(s.all, func(p compiled) bool { return p.Require != nil && p.Require.Signed && p.matchesName(c.def.name) }) {
+		c.signing, err = k.signing(ctx, c.tenant, all)
+	}
 	return err
+}
+
+// signing counts who of a tenant's people could sign what they consent to.
+func (k *Kernel) signing(ctx context.Context, tenant TenantID, all []Contact) (int, error) {
+	people := map[PersonID][]GroupID{}
+	for _, c := range all {
+		people[TenantActor(tenant, c).Person] = nil
+	}
+	err := k.signers(ctx, people)
+	return len(people), err
 }
 
 // consentReach refuses what a tenant would have to consent to that has too few people
 // to do so: held, it would wait for nobody.
 func (c *call) consentReach() {
-	if c.decision.Effect != Hold || c.contacts == nil {
+	if c.decision.Effect != Hold || c.contacts == nil || c.opts.BreakGlass { // an emergency waits for nobody
 		return
 	}
-	for _, r := range c.decision.Require {
-		if r.beyond(*c.contacts) {
-			c.decision.Effect = Deny
-			c.decision.denied = &DeniedError{c.def.name, "consent", "the tenant has to consent, and nobody there can"}
-			return
-		}
+	n := *c.contacts
+	if signed(c.decision.Require) {
+		n = c.signing
+	}
+	if beyond(c.decision.Require, n) {
+		c.decision.Effect = Deny
+		c.decision.denied = &DeniedError{c.def.name, "consent", "the tenant has to consent, and nobody there can"}
 	}
 }
 
-// beyond tells whether n people of the tenant are too few for the requirement.
-func (r Require) beyond(n int) bool {
-	short := func(q Quorum) bool { return q.Group == GroupTenant && q.Approvals > n }
-	if len(r.AnyOf) > 0 {
-		return !slices.ContainsFunc(r.AnyOf, func(q Quorum) bool { return !short(q) })
+// beyond tells whether n people of the tenant are too few for all that holds one act.
+// What colleagues may do instead asks nothing of them; conditions are taken as met.
+func beyond(rs []Require, n int) bool {
+	ofTenant := func(q Quorum) bool { return q.Group == GroupTenant }
+	var asked []Require
+	var marks []GroupID
+	for _, r := range rs {
+		r.AllOf = slices.DeleteFunc(slices.Clone(r.AllOf), func(q Quorum) bool { return !ofTenant(q) })
+		if slices.ContainsFunc(r.AnyOf, func(q Quorum) bool { return !ofTenant(q) }) {
+			r.AnyOf = nil
+		}
+		if len(r.quorums()) == 0 {
+			continue
+		}
+		asked = append(asked, r)
+		for _, q := range r.quorums() {
+			marks = append(marks, q.seats()...)
+		}
 	}
-	return slices.ContainsFunc(r.AllOf, short)
+	if len(asked) == 0 {
+		return false
+	}
+	people := map[PersonID][]GroupID{}
+	for i := range n {
+		people[PersonID(fmt.Sprintf("%s%d", customers, i))] = marks
+	}
+	return len(lacks(asked, people)) > 0
 }
 
 // someTenant is who could fill the tenant's places of a policy, which knows no tenant
-// yet: as many as asked, once there is a way to ask any.
+// yet: as many as asked, others for each condition, once there is a way to ask any.
 func (k *Kernel) someTenant(q Quorum) []Person {
 	if !k.knowsContacts() {
 		return nil
 	}
 	out := make([]Person, q.Approvals)
 	for i := range out {
-		out[i] = Person{ID: PersonID(fmt.Sprintf("%s%d", customers, i)), Active: true, Groups: []GroupID{GroupTenant}}
+		out[i] = Person{ID: PersonID(fmt.Sprintf("%s%s/%d", customers, q.Where, i)), Active: true, Groups: []GroupID{GroupTenant}}
 	}
 	return out
 }
@@ -201,14 +238,16 @@ func (k *Kernel) checkConsents(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		n := 0
-		for _, c := range all {
-			if !c.Since.After(a.CreatedAt) {
-				n++
+		all = slices.DeleteFunc(all, func(c Contact) bool { return c.Since.After(a.CreatedAt) })
+		n := len(all)
+		if a.Signed() {
+			if n, err = k.signing(ctx, a.Tenant, all); err != nil {
+				errs = append(errs, err)
+				continue
 			}
 		}
 		key := prefix + a.ID.String()
-		if !slices.ContainsFunc(a.Decision.Require, func(r Require) bool { return r.beyond(n) }) {
+		if !beyond(a.Decision.Require, n) {
 			continue
 		}
 		short = append(short, key)

@@ -206,6 +206,61 @@ func TestConsent_Reach(t *testing.T) {
 	})
 }
 
+// A glass that a policy has is there for a tenant without contacts, too.
+func TestConsent_BreakGlassWithoutContacts(t *testing.T) {
+	t.Parallel()
+	consents(t, func(r *governance.Require) {
+		r.BreakGlass = &governance.BreakGlass{Group: "chief", Max: 5, Window: hours(24), ReviewWithin: hours(24)}
+	}, func(t *testing.T, w *consentWorld) {
+		w.people = nil
+		now := &governance.DoOptions{Reason: "the account is being emptied", BreakGlass: true}
+		_, err := w.do(t, "ann", 1, now)
+		wantDenied(t, err, "you are not in chief")
+		_, err = w.do(t, "eve", 1, &governance.DoOptions{Reason: now.Reason})
+		wantDenied(t, err, "nobody there can")
+		out, err := w.do(t, "eve", 1, now)
+		require.NoError(t, err)
+		require.Equal(t, governance.StateExecuted, out.State)
+	})
+}
+
+// What the policies ask of the tenant together is more than each of them asks.
+func TestConsent_ReachTogether(t *testing.T) {
+	t.Parallel()
+	by := func(role string) governance.Quorum {
+		return governance.Quorum{Group: governance.GroupTenant, Approvals: 1, Where: `"` + role + `" in actor.roles`}
+	}
+	consents(t, func(r *governance.Require) { r.AllOf = []governance.Quorum{by("admin"), by("billing")} }, func(t *testing.T, w *consentWorld) {
+		day := governance.Duration{Duration: 24 * time.Hour}
+		w.people[0].Roles = []string{"admin", "billing"}
+		_, err := w.do(t, "ann", 1, nil)
+		wantDenied(t, err, "nobody there can")
+		w.people = append(w.people, governance.Contact{ID: "vic", Roles: []string{"admin", "billing"}, Since: w.Now().Add(-time.Hour)})
+		a := w.hold(t, "ann")
+		require.NoError(t, w.Kernel.CheckReach(t.Context()))
+		as, err := w.Kernel.Alerts(t.Context(), governance.AlertFilter{})
+		require.NoError(t, err)
+		for _, x := range as {
+			require.NotContains(t, x.Key, "unreachable", "two people of the tenant can answer")
+		}
+		w.people = w.people[:1]
+		require.NoError(t, w.Kernel.CheckReach(t.Context()))
+		as, err = w.Kernel.Alerts(t.Context(), governance.AlertFilter{})
+		require.NoError(t, err)
+		keys := []string{}
+		for _, x := range as {
+			keys = append(keys, x.Key)
+		}
+		require.Contains(t, keys, "consent.unreachable:"+a.ID.String())
+
+		either := governance.Require{AnyOf: []governance.Quorum{{Group: governance.GroupTenant, Approvals: 2}, {Group: "approver", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}
+		_, err = w.Kernel.PutPolicy(t.Context(), w.As("eve"), governance.Policy{ID: "desk", Title: "Either", Actions: []string{"desk.act"}, Mode: governance.Enforce, Require: &either}, nil)
+		require.NoError(t, err)
+		w.people = nil
+		w.hold(t, "ann") // colleagues can do without
+	})
+}
+
 func TestConsent_Documents(t *testing.T) {
 	t.Parallel()
 	ask := func(edit func(r *governance.Require)) governance.Policy {

@@ -111,6 +111,7 @@ type call struct {
 	broken   *broken
 	replaces *Approval // with BreakGlassOn: what waited for approval until now
 	contacts *int      // how many of the tenant could consent, where that was asked
+	signing  int       // and have a key to sign it with
 }
 
 var actionNamespace = uuid.MustParse("6f1d0f86-3f0b-5c41-9d2c-3f3e0a1c7f11")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/reevehq/reeve/governance/govdb"
 	"github.com/reevehq/reeve/governance/ledger"
 )
 
@@ -56,6 +57,26 @@ func resumeLedger(k *Kernel) *Action[Resumption] {
 		Tenant:     func(Resumption) TenantID { return "" },
 		Resource:   func(Resumption) Ref { return Ref{"ledger", k.log.Origin()} },
 		Validate:   Resumption.validate,
+		// What was found out is about what stopped it then: held, it does not outlive that.
+		Version: func(ctx context.Context, tx *Tx, _ Resumption) (int64, error) {
+			h, err := k.log.HaltedTx(ctx, tx)
+			if h == nil || err != nil {
+				return 0, err
+			}
+			return int64(govdb.At(h.At)), nil
+		},
+		Preview: func(ctx context.Context, tx *Tx, _ Resumption) (any, error) {
+			h, err := k.log.HaltedTx(ctx, tx)
+			switch {
+			case err != nil:
+				return nil, err
+			case h == nil:
+				return nil, fmt.Errorf("the ledger is signed, nothing stopped it: %w", ErrConflict)
+			case h.Proof != "":
+				return nil, fmt.Errorf("%w: %w", ledger.ErrProven, ErrConflict)
+			}
+			return map[string]any{"stopped_by": h.Reason, "at": h.At}, nil
+		},
 	}, func(ctx context.Context, tx *Tx, r Resumption) (Result, error) {
 		h, err := k.log.ResumeTx(ctx, tx)
 		switch {

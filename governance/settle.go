@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/uptrace/bun"
 )
 
 // ActionSettle is the name of the action by which a person says how a remote act ended
@@ -36,6 +37,21 @@ func settleByHand(k *Kernel) *Action[Settlement] {
 			}
 			return nil
 		},
+		// What was found out is of the calls that were made until then: held, it does not
+		// outlive another one.
+		Version: func(ctx context.Context, tx *Tx, s Settlement) (int64, error) {
+			var row actionRow
+			err := tx.NewSelect().Model(&row).Column("state", "attempts").Where("id = ?", s.Action).Scan(ctx)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				return 0, fmt.Errorf("action %s: %w", s.Action, ErrNotFound)
+			case err != nil:
+				return 0, fmt.Errorf("action %s: %w", s.Action, err)
+			case State(row.State) != StateUnknown:
+				return -1, nil
+			}
+			return int64(row.Attempts), nil
+		},
 		Preview: func(ctx context.Context, tx *Tx, s Settlement) (any, error) {
 			a, err := k.unknownTx(ctx, tx, s.Action)
 			if err != nil {
@@ -55,6 +71,12 @@ func (k *Kernel) SettleUnknown(ctx context.Context, id Identity, s Settlement, o
 		o = *opts
 	}
 	o.Reason = s.Reason
+	// Who had a part in it does not approve of how it is said to have ended either.
+	a, err := k.unknownTx(ctx, k.db.Read(), s.Action)
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict) { // which the guard answers
+		return Outcome{}, err
+	}
+	o.Exclude = slices.Concat(o.Exclude, a.identity.persons(), a.Decision.Exclude)
 	d, err := k.defined(ActionSettle)
 	if err != nil {
 		return Outcome{}, err
@@ -62,7 +84,7 @@ func (k *Kernel) SettleUnknown(ctx context.Context, id Identity, s Settlement, o
 	return k.do(ctx, d, id, s, &o)
 }
 
-func (k *Kernel) unknownTx(ctx context.Context, tx *Tx, id uuid.UUID) (Approval, error) {
+func (k *Kernel) unknownTx(ctx context.Context, tx bun.IDB, id uuid.UUID) (Approval, error) {
 	var row actionRow
 	err := tx.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {

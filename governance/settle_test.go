@@ -62,3 +62,53 @@ func TestSettle_ByHand(t *testing.T) {
 		require.Empty(t, problems)
 	})
 }
+
+// TestSettle_HeldIsOfTheCallsUntilThen: what somebody found out about one call says nothing
+// about the next, which is made while the finding waits for approval. Who asked for the
+// act approves of no finding about it.
+func TestSettle_HeldIsOfTheCallsUntilThen(t *testing.T) {
+	t.Parallel()
+	govtest.Each(t, creditOptions, func(t *testing.T, e *govtest.Env) {
+		creditEnv(t, e, 1000)
+		e.People.Put("vera", "root", "gov_approver")
+		e.People.Put("rob", "root")
+		v := &vendor{done: map[string]int{}}
+		v.lose.Store(true)
+		v.blind.Store(true)
+		a, ctx, k, day := v.action(), t.Context(), e.Kernel, governance.Duration{Duration: 24 * time.Hour}
+		require.NoError(t, k.Register(a))
+		require.NoError(t, k.InstallPolicies(ctx, governance.Policy{ID: "settling", Title: "Settling", Actions: []string{governance.ActionSettle}, Mode: governance.Enforce,
+			Require: &governance.Require{AllOf: []governance.Quorum{{Group: "gov_approver", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}}))
+		for _, again := range []bool{true, false} {
+			out, err := a.Do(ctx, k, e.As("vera"), eur(1), nil)
+			require.Error(t, err)
+			require.Equal(t, governance.StateUnknown, out.State)
+			id := out.Action.String()
+			v.done[id] = 0 // the call never arrived
+			_, err = k.SettleUnknown(ctx, e.As("rob"), governance.Settlement{Action: out.Action, Reason: "the vendor's support told me"}, nil)
+			var held *governance.ApprovalRequiredError
+			require.ErrorAs(t, err, &held)
+			if again { // it is called again, and that call arrives
+				v.blind.Store(false)
+				e.Advance(30 * time.Minute)
+				require.ErrorContains(t, k.Sweep(ctx), "connection lost")
+				require.Equal(t, "unknown", remoteState(t, e, out.Action))
+				require.Equal(t, 1, v.done[id])
+				v.blind.Store(true)
+			}
+			w, err := k.Approval(ctx, held.Approval)
+			require.NoError(t, err)
+			_, err = k.Decide(ctx, e.As("vera"), w.ID, governance.Vote{Decision: governance.Approve, Digest: w.Digest})
+			wantDenied(t, err, "you had a part")
+			w, err = k.Decide(ctx, e.As("ana"), w.ID, governance.Vote{Decision: governance.Approve, Digest: w.Digest})
+			require.NoError(t, err)
+			if again {
+				require.Equal(t, governance.StateSuperseded, w.State)
+				require.Equal(t, "unknown", remoteState(t, e, out.Action))
+			} else {
+				require.Equal(t, governance.StateExecuted, w.State)
+				require.Equal(t, "failed", remoteState(t, e, out.Action))
+			}
+		}
+	})
+}

@@ -81,6 +81,9 @@ func (h Halt) Err() error { return haltError(h.Reason) }
 // Halted says why nothing is signed, nil when signing goes on.
 func (l *Log) Halted(ctx context.Context) (*Halt, error) { return l.haltOf(ctx, l.db.Read()) }
 
+// HaltedTx is [Log.Halted] as a transaction sees it.
+func (l *Log) HaltedTx(ctx context.Context, tx *govdb.Tx) (*Halt, error) { return l.haltOf(ctx, tx) }
+
 func (l *Log) haltOf(ctx context.Context, db bun.IDB) (*Halt, error) {
 	var rows []haltRow
 	if err := db.NewSelect().Model(&rows).Where("vkey = ?", l.vkey).Scan(ctx); err != nil {

@@ -171,6 +171,8 @@ func TestTrap43_BrowserMasksAreRechecked(t *testing.T) {
 		"attribute of a field":         change(attr(6, `"value":"LEAK-7f3a"`)),
 		"attribute of nobody":          change(attr(889, `"title":"LEAK-7f3a"`)),
 		"mask taken away":              change(attr(9, `"data-mask":null`)) + "," + change(`{"source":0,"texts":[{"id":10,"value":"LEAK-7f3a"}],"attributes":[],"removes":[],"adds":[]}`),
+		"mask put around it":           change(el("p", ``, text("x"))) + "," + change(attr(50, `"data-mask":""`)) + "," + change(`{"source":0,"texts":[{"id":51,"value":"LEAK-7f3a"}],"attributes":[],"removes":[],"adds":[]}`),
+		"mask put around its parent":   change(el("p", ``, `{"type":2,"id":55,"tagName":"i","attributes":{},"childNodes":[]}`)) + "," + change(attr(50, `"data-mask":""`)) + "," + change(attr(55, `"title":"LEAK-7f3a"`)),
 		"card in plain text":           change(el("p", ``, text("paid with 4111 1111 1111 1111"))),
 		"token in a title":             change(el("p", `"title":"Bearer LEAK-7f3aLEAK-7f3a"`, "")),
 		"snapshot":                     strings.Replace(whole, `"name":"title"`, `"name":"title","value":"LEAK-7f3a"`, 1),
@@ -366,6 +368,43 @@ func TestService_SilencePausesThenEnds(t *testing.T) {
 		for _, p := range rep.Pages {
 			require.Equal(t, []string{"The browser told nothing of this page"}, p.Gaps)
 		}
+	})
+}
+
+// TestService_SilentFromPageToPage: a browser that reports nothing is as silent when its
+// pages are left before each of them should have told of itself.
+func TestService_SilentFromPageToPage(t *testing.T) {
+	t.Parallel()
+	each(t, true, func(t *testing.T, b *bench) {
+		s, c := b.open(t, "dana")
+		state := func() oversight.State {
+			require.NoError(t, b.svc.Sweep(t.Context()))
+			got, err := b.over.Session(t.Context(), s.ID)
+			require.NoError(t, err)
+			return got.State
+		}
+		first, _ := b.visit(t, "dana", c)
+		for range 4 { // somebody who reads fast, whose pages tell of themselves
+			require.Equal(t, 204, b.post(t, "dana", c, report(first, 1, "closed", meta, whole)))
+			b.Advance(9 * time.Second)
+			first, _ = b.visit(t, "dana", c)
+			require.Equal(t, oversight.StateActive, state())
+		}
+		b.Advance(9 * time.Second)
+		dropped, _ := b.visit(t, "dana", c)
+		require.NotEmpty(t, dropped)
+		require.Equal(t, oversight.StateActive, state())
+		last, _ := b.visit(t, "dana", c)
+		require.Equal(t, 204, b.post(t, "dana", c, report(last, 1, "closed", meta, whole)), "the answer before it was dropped")
+		b.Advance(time.Minute)
+		require.Equal(t, oversight.StateActive, state())
+
+		for range 2 { // nothing comes any more, and no page is as old as the silence
+			b.visit(t, "dana", c)
+			require.Equal(t, oversight.StateActive, state())
+			b.Advance(9 * time.Second)
+		}
+		require.Equal(t, oversight.StatePaused, state())
 	})
 }
 

@@ -164,6 +164,17 @@ func (c *checker) forget(e *elem) {
 	drop(e)
 }
 
+// mask masks a node and all in it from now on.
+func (e *elem) mask() {
+	if e == nil || e.masked {
+		return
+	}
+	e.masked = true
+	for _, k := range e.kids {
+		k.mask()
+	}
+}
+
 // active elements run or load something, or are read as other text than they hold.
 func active(tag string) bool {
 	switch tag {
@@ -315,6 +326,11 @@ func (c *checker) mutation(raw json.RawMessage) (any, error) {
 	for _, r := range m.Removes {
 		c.forget(c.nodes[r.ID])
 	}
+	for _, a := range m.Attrs { // before anything is put into what is masked from now on
+		if _, ok := a.Attr["data-mask"].(string); ok {
+			c.nodes[a.ID].mask()
+		}
+	}
 	for _, a := range m.Adds {
 		parent := c.nodes[a.Parent]
 		if parent != nil && active(parent.Tag) {
@@ -345,7 +361,11 @@ func (c *checker) mutation(raw json.RawMessage) (any, error) {
 			a.Attr = nil
 			continue
 		}
-		c.attributes(e, a.Attr)
+		masked := e.masked
+		if c.attributes(e, a.Attr); e.masked && !masked {
+			e.masked = false
+			e.mask()
+		}
 		if e.Attr == nil {
 			e.Attr = map[string]any{}
 		}

@@ -185,14 +185,20 @@ func (s *Service) Script(r *http.Request) (template.HTML, error) {
 	return template.HTML(b.String()), nil //nolint:gosec // made by html/template
 }
 
-// silent tells whether a page should have reported and did not. Of pages that were
-// sent and never told of, only the newest counts: a browser drops answers that it does
-// not want any more.
+// silent tells whether a page should have reported and did not. A page that was sent and
+// never told of does not count once a later one was told of: a browser drops answers
+// that it does not want any more. Where none was, the silence began with the first of
+// them, and is said of the last.
 func (s *Service) silent(rows []pageRow, i int, now time.Time) bool {
 	p := rows[i]
 	switch p.State {
 	case pageIssued:
-		return i == len(rows)-1 && now.Sub(p.IssuedAt.Time()) >= s.opts.LostAfter
+		if i < len(rows)-1 {
+			return false
+		}
+		for ; i > 0 && rows[i-1].State == pageIssued; i-- {
+		}
+		return now.Sub(rows[i].IssuedAt.Time()) >= s.opts.LostAfter
 	case pageOpen:
 		return now.Sub(p.SeenAt.Time()) >= s.opts.LostAfter
 	}

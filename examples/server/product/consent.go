@@ -46,10 +46,15 @@ func (s *Service) ConsentToken(ctx context.Context, user string, approval uuid.U
 	if err != nil {
 		return "", err
 	}
-	if !a.NamesTenant() || u.Tenant != a.Tenant || u.Role != RoleAdmin || u.Staff != "" {
+	if !a.NamesTenant() || !u.answers(a) {
 		return "", fmt.Errorf("a consent of %s to %s: %w", user, approval, governance.ErrNotFound)
 	}
 	return approval.String() + "." + s.signUser(consentPurpose(a), user, a.DecideBy), nil
+}
+
+// answers tells whether the user may read and answer what the tenant is asked.
+func (u User) answers(a governance.Approval) bool {
+	return u.Tenant == a.Tenant && u.Role == RoleAdmin && u.Staff == ""
 }
 
 func consentPurpose(a governance.Approval) string {
@@ -68,7 +73,7 @@ func (s *Service) consentOf(ctx context.Context, token string) (governance.Appro
 		return a, User{}, err
 	}
 	u, err := s.signedUser(ctx, consentPurpose(a), rest)
-	if err == nil && u.Tenant != a.Tenant {
+	if err == nil && !u.answers(a) {
 		err = governance.ErrNotFound
 	}
 	return a, u, err

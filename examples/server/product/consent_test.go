@@ -90,6 +90,18 @@ func TestApp_Consent(t *testing.T) {
 		require.Equal(t, 200, send("POST", "/app/consent/"+token, yes(l)).Code)
 		require.Equal(t, governance.StateExecuted, state(l))
 		require.Equal(t, http.StatusConflict, send("POST", "/app/consent/"+token, yes(l)).Code, "once")
+		// Whoever is no administrator any more, or turns out to be one of us, does not read it either.
+		for what, set := range map[string]string{"no administrator any more": "role = 'viewer'", "one of us": "staff = 'eve'"} {
+			was, err := b.svc.ConsentToken(ctx, "acme-u00", other.ID)
+			require.NoError(t, err)
+			_, err = b.DB.Handle().ExecContext(ctx, "UPDATE product_user SET "+set+" WHERE id = 'acme-u00'")
+			require.NoError(t, err)
+			require.Equal(t, 404, send("GET", "/app/consent/"+was, "").Code, what)
+			require.Equal(t, 404, send("POST", "/app/consent/"+was, yes(other)).Code, what)
+			require.Equal(t, governance.StatePending, state(other), what)
+			_, err = b.DB.Handle().ExecContext(ctx, "UPDATE product_user SET role = 'admin', staff = '' WHERE id = 'acme-u00'")
+			require.NoError(t, err)
+		}
 		late, err := b.svc.ConsentToken(ctx, "acme-u00", other.ID)
 		require.NoError(t, err)
 		b.Advance(25 * time.Hour)

@@ -163,7 +163,8 @@ func (s *Service) SubscribeTx(ctx context.Context, tx *governance.Tx, id governa
 }
 
 // sourcePlan is the source of the entitlements that come with a plan. A plan change
-// leaves those of other sources alone.
+// leaves those of other sources alone, except those with an end that the new plan
+// contains.
 const sourcePlan = "plan"
 
 func (s *Service) planTx(ctx context.Context, tx *governance.Tx, id string) (Plan, error) {
@@ -277,7 +278,8 @@ func (s *Service) entitleTx(ctx context.Context, tx *governance.Tx, id governanc
 	}
 	for _, f := range slices.Sorted(maps.Keys(to.Features)) {
 		e, ok := have[f]
-		if ok && (e.Source != sourcePlan || e.Quantity == to.Features[f]) {
+		stays := e.ExpiresAt.IsZero() // what ends by itself would take the plan's along
+		if ok && stays && (e.Source != sourcePlan || e.Quantity == to.Features[f]) {
 			continue
 		}
 		if err := s.k.GrantTx(ctx, tx, id, st.Tenant.ID, governance.Entitlement{Feature: f, Quantity: to.Features[f], Source: sourcePlan}); err != nil {

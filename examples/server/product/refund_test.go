@@ -170,3 +170,34 @@ func TestGrant(t *testing.T) {
 		require.False(t, has("audit"), "it ends by itself")
 	})
 }
+
+// TestGrant_OutlivedByThePlan: what a plan contains stays when a grant by hand of the same
+// feature, from before, ends or is taken back.
+func TestGrant_OutlivedByThePlan(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		ctx := t.Context()
+		has := func(feature string) bool {
+			d, err := b.Kernel.Access(ctx, "acme", feature)
+			require.NoError(t, err)
+			return d.Allowed
+		}
+		in := func(d time.Duration) time.Time { return b.Now().Add(d) }
+		_, err := b.svc.Grant(ctx, b.As("dana"), "acme", "sso", 0, in(time.Hour), why())
+		require.NoError(t, err)
+		_, err = b.svc.Grant(ctx, b.As("dana"), "acme", "audit", 0, in(5*24*time.Hour), why())
+		require.NoError(t, err)
+		b.Advance(2 * time.Hour)
+		require.False(t, has("sso"))
+		_, err = b.svc.ChangePlan(ctx, b.As("eve"), "acme", "enterprise", why())
+		require.NoError(t, err)
+		require.True(t, has("sso"), "the grant had ended before")
+		require.True(t, has("audit"))
+		b.Advance(6 * 24 * time.Hour)
+		require.True(t, has("audit"), "the grant has ended since")
+		_, err = b.svc.Revoke(ctx, b.As("dana"), "acme", "audit", why())
+		require.ErrorIs(t, err, governance.ErrNotFound, "nothing is left of it")
+		require.True(t, has("audit"))
+		require.True(t, has("beta"), "what others gave for good stays")
+	})
+}

@@ -3,7 +3,9 @@ package passkey_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -505,5 +507,72 @@ func TestVote_WithoutAVerifier(t *testing.T) {
 		}
 		_, err = bare.Execute(ctx, r.As("fay"), signed.ID)
 		require.ErrorContains(t, err, "signature does not hold any more")
+	})
+}
+
+// Where one policy wants votes signed and another asks the tenant, whose people have no
+// keys, nobody is made to wait for a consent that could not be given.
+func TestVote_SignedAndTheTenant(t *testing.T) {
+	t.Parallel()
+	each(t, policy(1, false), func(t *testing.T, r *rig) {
+		ctx, day := t.Context(), governance.Duration{Duration: 24 * time.Hour}
+		uma := governance.Contact{ID: "uma", Since: r.Now().Add(-time.Hour)}
+		r.Kernel.ContactsBy(func(context.Context, governance.TenantID) ([]governance.Contact, error) {
+			return []governance.Contact{uma}, nil
+		})
+		act := governance.Define("note.share", governance.Spec[note]{Permission: "note:write", Tenant: func(note) governance.TenantID { return "acme" },
+			Resource: func(note) governance.Ref { return governance.Ref{Kind: "note", ID: "1"} },
+		}, func(context.Context, *governance.Tx, note) (governance.Result, error) {
+			return governance.Result{}, nil
+		})
+		require.NoError(t, r.Kernel.Register(act))
+		two := func(id string, signed bool, group governance.GroupID) governance.Policy {
+			return governance.Policy{ID: id, Title: id, Actions: []string{"note.share"}, Mode: governance.Enforce, Require: &governance.Require{
+				AllOf: []governance.Quorum{{Group: group, Approvals: 1}}, DecideWithin: day, ExecuteWithin: day, Signed: signed}}
+		}
+		require.NoError(t, r.Kernel.InstallPolicies(ctx, two("share-signed", true, "finance"), two("share-asked", false, governance.GroupTenant)))
+		_, err := act.Do(ctx, r.Kernel, r.As("dana"), note{"x"}, nil)
+		var denied *governance.DeniedError
+		require.ErrorAs(t, err, &denied)
+		require.Equal(t, "consent", denied.Rule)
+	})
+}
+
+// TestVote_CopiesAtOnce: a key and its copy that sign with the same counter at the same
+// time do not both count.
+func TestVote_CopiesAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, policy(1, false), func(t *testing.T, r *rig) {
+		soft, _ := r.enrol(t, "fay", softkey.ES256)
+		for range 8 {
+			var answers []json.RawMessage
+			var as []governance.Approval
+			counter := soft.Counter
+			for range 2 {
+				a := r.ask(t, uuid.NewString())
+				soft.Counter = counter
+				as, answers = append(as, a), append(answers, soft.Get(t, r.begin(t, "fay", a, governance.Approve)))
+			}
+			errs := make([]error, 2)
+			var wg sync.WaitGroup
+			id := r.As("fay")
+			for i := range as {
+				wg.Go(func() {
+					_, errs[i] = r.Kernel.Decide(context.Background(), id, as[i].ID, governance.Vote{Decision: governance.Approve, Digest: as[i].Digest, Assertion: answers[i]})
+				})
+			}
+			wg.Wait()
+			refused := 0
+			for _, err := range errs {
+				var denied *governance.DeniedError
+				if errors.As(err, &denied) {
+					require.Contains(t, denied.Reason, "backwards")
+					refused++
+				} else {
+					require.NoError(t, err)
+				}
+			}
+			require.Equal(t, 1, refused)
+		}
 	})
 }

@@ -82,12 +82,14 @@ func (s *Store) VerifyVoteTx(ctx context.Context, tx *governance.Tx, st governan
 	if cred.Authenticator.CloneWarning {
 		return none, &governance.SignatureError{Why: "the counter of the key went backwards, as that of a copy does", Suspect: true}
 	}
-	res, err := tx.ExecContext(ctx, "UPDATE passkey_key SET sign_count = ?, used_at = ? WHERE id = ? AND revoked_at = 0", int64(cred.Authenticator.SignCount), s.now(), key.ID)
+	// The counter was compared with what was read: where it moved or the key was revoked
+	// meanwhile, everything is looked at again.
+	res, err := tx.ExecContext(ctx, "UPDATE passkey_key SET sign_count = ?, used_at = ? WHERE id = ? AND revoked_at = 0 AND sign_count = ?", int64(cred.Authenticator.SignCount), s.now(), key.ID, key.SignCount)
 	if err != nil {
 		return none, fmt.Errorf("key %s: %w", key.ID, err)
 	}
 	if n, _ := res.RowsAffected(); n != 1 {
-		return none, refuse("its key was revoked")
+		return none, fmt.Errorf("key %s was used or revoked meanwhile: %w", key.ID, governance.ErrRetry)
 	}
 	raw := answer.Raw.AssertionResponse
 	return governance.VoteSignature{Key: key.ID.String(), Credential: key.Credential, PublicKey: cred.PublicKey, RPID: key.RPID, Nonce: st.Nonce,

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -101,6 +102,59 @@ func TestHalt_Witness(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHalt_ResumedForWhatStoppedIt: an approval to sign again is of what stopped signing
+// when it was asked for. It cannot be had in advance, and does not outlive that.
+func TestHalt_ResumedForWhatStoppedIt(t *testing.T) {
+	t.Parallel()
+	opts, _ := keyed(t)
+	govtest.Each(t, opts, func(t *testing.T, e *govtest.Env) {
+		ctx, k, day := t.Context(), e.Kernel, governance.Duration{Duration: 24 * time.Hour}
+		log := k.Ledger()
+		e.People.Put("ada", "root")
+		e.People.Put("ben", "finance")
+		e.People.Put("cy", "finance")
+		e.People.Allow("finance", "approval:vote", "approval:read")
+		require.NoError(t, k.InstallPolicies(ctx, governance.Policy{ID: "resume", Title: "Resume", Actions: []string{governance.ActionResumeLedger}, Mode: governance.Enforce,
+			Require: &governance.Require{AllOf: []governance.Quorum{{Group: "finance", Approvals: 1}}, DecideWithin: day, ExecuteWithin: day}}))
+		ask := func() error {
+			_, err := k.ResumeLedger(ctx, e.As("ada"), governance.Resumption{Finding: "the witness lost its disk"}, nil)
+			return err
+		}
+		approve := func(err error) governance.State {
+			var held *governance.ApprovalRequiredError
+			require.ErrorAs(t, err, &held)
+			a, err := k.Approval(ctx, held.Approval)
+			require.NoError(t, err)
+			a, err = k.Decide(ctx, e.As("ben"), a.ID, governance.Vote{Decision: governance.Approve, Digest: a.Digest})
+			require.NoError(t, err)
+			return a.State
+		}
+		halted := func() string {
+			h, err := log.Halted(ctx)
+			require.NoError(t, err)
+			if h == nil {
+				return ""
+			}
+			return h.Reason
+		}
+		require.ErrorIs(t, ask(), governance.ErrConflict, "nothing stopped it")
+		waits, err := k.Approvals(ctx, governance.ApprovalFilter{})
+		require.NoError(t, err)
+		require.Empty(t, waits)
+
+		require.NoError(t, log.Halt(ctx, "one says so", nil))
+		first, second := ask(), ask()
+		require.Equal(t, governance.StateExecuted, approve(first))
+		require.Empty(t, halted())
+		e.Advance(time.Minute)
+		require.NoError(t, log.Halt(ctx, "another says so", nil))
+		require.Equal(t, governance.StateSuperseded, approve(second))
+		e.Advance(time.Hour)
+		require.NoError(t, k.Sweep(ctx))
+		require.Equal(t, "another says so", halted())
+	})
 }
 
 // TestHalt_Published: a head of this log's own key cannot be passed over, whether larger

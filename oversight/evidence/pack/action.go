@@ -202,6 +202,7 @@ type actionCheck struct {
 	contacts int                  // votes of the tenant's own people
 	access   map[string]access    // of those who voted, as it was then
 	lent     []loan               // places that somebody voted in by a delegation
+	aside    []string             // who voted for it with a key that did not count any more when it was done
 	decision decision
 	require  []requirement
 }
@@ -439,6 +440,9 @@ func (c *actionCheck) cast(place string) map[string][]string {
 		if _, twice := approvers[vote.Person]; twice {
 			c.bad(r.place, "record %s is a second vote of %s", r.ID, vote.Person)
 		}
+		if slices.Contains(c.aside, vote.Person) {
+			continue
+		}
 		if vote.Decision == "approve" {
 			approvers[vote.Person] = vote.Groups
 		} else {
@@ -502,7 +506,7 @@ func (c *actionCheck) outcome(approvers map[string][]string) {
 	}
 	_ = json.Unmarshal(c.done.Data, &data)
 	slices.Sort(data.ApprovedBy)
-	if have := slices.Sorted(maps.Keys(approvers)); !slices.Equal(have, data.ApprovedBy) {
+	if have := slices.Sorted(slices.Values(slices.AppendSeq(slices.Clone(c.aside), maps.Keys(approvers)))); !slices.Equal(have, data.ApprovedBy) {
 		c.bad(c.done.place, "record %s was approved by %s, the votes in the pack are of %s", c.done.ID, strings.Join(data.ApprovedBy, ", "), strings.Join(have, ", "))
 	}
 	if data.PolicyHash != c.decision.Hash {

@@ -143,9 +143,9 @@ func (c *actionCheck) statement(vote Vote, a Assertion) string {
 }
 
 // enrolled checks with the records of the key that it was the voter's own when they
-// voted, and not known to be compromised when the vote was carried out.
+// voted. Known to be compromised when the vote was carried out, the vote stands aside.
 func (c *actionCheck) enrolled(vote Vote, r *record, a Assertion) string {
-	found := false
+	found, aside := false, ""
 	for _, k := range c.records {
 		if k.Res != "passkey/"+a.Key || k.Outcome != "done" {
 			continue
@@ -168,13 +168,19 @@ func (c *actionCheck) enrolled(vote Vote, r *record, a Assertion) string {
 				return "its key was revoked before, by record " + k.ID
 			}
 			if data.Compromised && c.done != nil && before(k, c.done) {
-				return "its key was known to be compromised before the act, by record " + k.ID
+				aside = k.ID
 			}
 		}
 	}
 	if !found {
 		return "no record says that its key was registered before"
 	}
-	c.verified++
+	switch {
+	case aside == "":
+		c.verified++
+	case vote.Decision == "approve": // a vote against needs no signature
+		c.aside = append(c.aside, vote.Person)
+		c.note("the vote of %s does not count: its key was known to be compromised before the act, by record %s", vote.Person, aside)
+	}
 	return ""
 }

@@ -211,6 +211,28 @@ func TestVerify_SignaturesOfAnInsider(t *testing.T) {
 	}
 }
 
+// A vote whose key was found to be compromised before the act does not count, and takes
+// nothing from an act that others carried.
+func TestVerify_CompromisedAndReplaced(t *testing.T) {
+	t.Parallel()
+	s, vkey := signing(t)
+	s.Advance(2 * time.Minute)
+	a := s.sign(t, s.ask(t, "One"), "fay")
+	keys, err := s.keys.Keys(t.Context(), "fay")
+	require.NoError(t, err)
+	require.NoError(t, s.keys.Revoke(t.Context(), s.As("fay"), passkey.Revoke{Key: keys[0].ID, Reason: "stolen"}))
+	s.Advance(2 * time.Minute)
+	a = s.sign(t, a, "fin")
+	require.Equal(t, governance.StatePending, a.State, "one vote counts")
+	a = s.sign(t, a, "both")
+	require.Equal(t, governance.StateExecuted, a.State)
+	whole := s.Build(t, pack.KindAction, a.ID)
+	rep := check(t, vkey, whole)
+	require.Empty(t, rep.Problems)
+	require.Contains(t, strings.Join(rep.Notes, "\n"), "the vote of fay does not count")
+	require.Contains(t, strings.Join(rep.Notes, "\n"), "2 votes on action "+a.ID.String()+" are signed")
+}
+
 type urlBytes []byte
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -88,7 +88,7 @@ LEAK-7f3a</p><p>sk_live_abcdefghijklmnop1234 eyJhbGciOiJ.eyJzdWIiOiIx.c2ln`), ht
 				return err
 			}
 			raw, err := os.ReadFile(path)
-			for _, leak := range []string{secret, "3704", "sk_live", "eyJ"} {
+			for _, leak := range []string{secret, "3704 0044", "sk_live", "eyJ"} {
 				require.NotContains(t, string(raw), leak)
 			}
 			return err

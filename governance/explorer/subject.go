@@ -28,6 +28,9 @@ func (s *Service) Subject(ctx context.Context, id governance.Identity, subject s
 	if err := s.may(ctx, id); err != nil {
 		return ledger.SubjectKeys{}, err
 	}
+	if err := s.k.LogRead(ctx, id, "subjects"); err != nil {
+		return ledger.SubjectKeys{}, err
+	}
 	return s.k.Ledger().SubjectOf(ctx, subject)
 }
 

@@ -30,7 +30,7 @@ func moreForms(invoices []Invoice, features []string, t governance.TenantState) 
 	for _, i := range invoices {
 		left := governance.Money{Minor: i.Money.Minor - i.Refunded.Minor, Currency: i.Money.Currency}
 		if i.Paid && left.Minor > 0 {
-			bill.Options = append(bill.Options, console.Option{Value: i.Number, Text: i.Number + ", " + console.FormatMoney(left) + " left"})
+			bill.Options = append(bill.Options, console.Option{Value: i.Number, Text: console.FormatMoney(left) + " left of " + i.Number})
 		}
 	}
 	if len(bill.Options) > 0 {
@@ -78,6 +78,16 @@ func (p pages) refund(c *console.Ctx) (console.Done, error) {
 		m, err := governance.ParseMoney(c.Form("refund_amount"), i.Money.Currency)
 		if err != nil {
 			return done(c, "", governance.Invalid("refund_amount", "is no amount of %s", i.Money.Currency))
+		}
+		left := governance.Money{Currency: i.Money.Currency}
+		if i.Paid {
+			left.Minor = i.Money.Minor - i.Refunded.Minor
+		}
+		switch {
+		case m.Minor <= 0:
+			return done(c, "", governance.Invalid("refund_amount", "is not more than nothing"))
+		case m.Minor > left.Minor:
+			return done(c, "", governance.Invalid("refund_amount", "is more than the %s that are left", console.FormatMoney(left)))
 		}
 		_, err = p.svc.Refund(c.Context(), c.Identity, tenant, i.Number, m, opts)
 		return done(c, "The money was refunded.", err)

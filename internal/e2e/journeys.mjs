@@ -108,7 +108,7 @@ async function revenue(dana, felix) {
     await sees(page, where, /data through/i);
   }
   const pages = await felix.locator('nav.side a').allInnerTexts();
-  check(pages.length > 1 && pages.every((p) => /home|revenue|account/i.test(p)), where, `a finance viewer sees ${pages.join(', ')}`);
+  check(pages.length > 1 && pages.every((p) => /home|revenue|account|security keys/i.test(p)), where, `a finance viewer sees ${pages.join(', ')}`);
   felix.allowed = [403];
   for (const path of ['/tenants', '/ledger', '/approvals', '/users']) {
     const r = await go(felix, path);
@@ -156,7 +156,7 @@ async function impersonate(dana) {
   await submit(dana, dana.getByRole('button', { name: 'End' }));
   if (!check(!dana.url().includes('/app/'), where, `ending leads to ${dana.url()}`)) return;
   await go(dana, '/sessions');
-  await dana.locator('main table a').first().click();
+  await dana.locator('main table tr', { hasText: 'Cannot find an invoice' }).locator('a').first().click();
   await dana.locator('main table a[href*="frame="]').first().click();
   await sees(dana.frameLocator('iframe').first(), where, 'Paperwork');
 }

@@ -40,7 +40,7 @@ check: build vet lint test ## what a change must pass
 
 e2e: ## the browser journeys; needs Chromium and Node
 	cd internal/e2e && npm install --no-audit --no-fund --silent
-	REEVE_TEST_BROWSER=$$(command -v chromium) $(GO) test ./internal/e2e/ -count=1 -v
+	REEVE_TEST_BROWSER=$$(command -v chromium) $(GO) test ./internal/e2e/ -count=1 -v -timeout 20m
 
 bench: ## benchmarks that print ratios measured in the same run
 	$(GO) run ./internal/bench

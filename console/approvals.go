@@ -23,7 +23,7 @@ func openStates() []governance.State {
 func approvalsSection() Section {
 	return Section{
 		Name: "approvals",
-		Nav:  []NavItem{{Group: GroupOversight, Order: 10, Title: "Approvals", Path: "/approvals", Icon: "approval", Permission: "approval:read", Count: waitingCount}},
+		Nav:  []NavItem{{Group: GroupOversight, Order: 10, Title: "Approvals", Path: "/approvals", Also: []string{"/delegations"}, Icon: "approval", Permission: "approval:read", Count: waitingCount}},
 		Routes: []Route{
 			{Pattern: "GET /approvals", Permission: "approval:read", Page: approvalList},
 			{Pattern: "GET /approvals/{id}", Permission: "approval:read", Page: approvalDetail},

@@ -498,6 +498,11 @@ func TestPolicies_BackTested(t *testing.T) {
 	page := root.get("/policies/credit-daily/back-tests/"+hash, 200).body
 	requireMarkup(t, page)
 	require.Contains(t, page, "Propose it with this report")
+	require.Contains(t, page, "/policies/credit-daily/edit?back_test="+hash)
+	require.Contains(t, root.get("/policies/credit-daily/edit?back_test="+hash, 200).body, "50000", "the draft is there again")
+	root.get("/policies/credit-daily/edit?back_test="+strings.Repeat("0", 64), 404)
+	require.Contains(t, root.post("/policies/credit-daily/edit", 303, "document", edit, "do", "test").header.Get("Location"), "/back-tests/", "a back-test needs no reason")
+	root.post("/policies/credit-daily/edit", 422, "document", edit, "do", "put")
 	with := strings.TrimSuffix(edit, "}") + `,"back_test":"sha256:` + hash + `"}`
 	root.post("/policies/credit-daily/edit", 303, "document", with, "reason", "less", "do", "put")
 	vs, err = b.Kernel.PolicyHistory(t.Context(), "credit-daily")

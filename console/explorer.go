@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,7 +107,7 @@ func (p explorerPages) check(c *Ctx) (View, error) {
 		return View{}, err
 	}
 	v, err := p.svc.Verification(c.Context(), c.Identity, id)
-	return checkPage(v), err
+	return checkPage(v, people(c)(governance.Actor{ID: v.AskedBy, Person: personOf(v.AskedBy)})), err
 }
 
 type checkDetail struct {
@@ -114,8 +115,8 @@ type checkDetail struct {
 	Facts []Fact
 }
 
-func checkPage(v explorer.Verification) View {
-	d := checkDetail{checkView: newCheckView(v), Facts: []Fact{{Label: "Asked by", Value: v.AskedBy, Mono: true}, {Label: "Asked", At: v.AskedAt}, {Label: "Began", At: v.StartedAt}, {Label: "Ended", At: v.EndedAt}}}
+func checkPage(v explorer.Verification, who string) View {
+	d := checkDetail{checkView: newCheckView(v), Facts: []Fact{{Label: "Asked by", Value: who}, {Label: "Asked", At: v.AskedAt}, {Label: "Began", At: v.StartedAt}, {Label: "Ended", At: v.EndedAt}}}
 	if v.State == explorer.Done {
 		d.Facts = append(d.Facts, Fact{Label: "Records", Value: FormatInt(v.Records)}, Fact{Label: "Checkpoints", Value: FormatInt(v.Checkpoints)}, Fact{Label: "Not sealed yet", Value: FormatInt(v.Unsealed)})
 	}
@@ -138,8 +139,10 @@ func newExportPage(c *Ctx, key string) exportPage {
 		TenantFrom: Field{Name: "tenant_from", Label: "After the checkpoint of", Kind: "number", Min: "0", Value: "0", Required: true, Hint: "0 begins at the first record"},
 		Witnesses:  Field{Name: "witnesses", Label: "Signed by at least so many witnesses", Kind: "number", Min: "0", Value: "0", Required: true},
 	}
-	if c != nil {
-		page.From, page.Tenant, page.TenantFrom, page.Witnesses = c.Field(page.From), c.Field(page.Tenant), c.Field(page.TenantFrom), c.Field(page.Witnesses)
+	for _, f := range []*Field{&page.From, &page.Tenant, &page.TenantFrom, &page.Witnesses} {
+		if c != nil && c.R.PostForm.Has(f.Name) { // the other forms of the page were not sent
+			*f = c.Field(*f)
+		}
 	}
 	return page
 }
@@ -171,11 +174,11 @@ func (p explorerPages) export(c *Ctx, w http.ResponseWriter) error {
 		e.Tenant, e.From = governance.TenantID(c.Form("tenant")), number("tenant_from")
 	}
 	if err != nil {
-		return err
+		return p.exportAgain(c, e, err)
 	}
 	f, err := p.svc.Export(c.Context(), c.Identity, e)
 	if err != nil {
-		return err
+		return p.exportAgain(c, e, err)
 	}
 	defer func() { _ = f.Close() }()
 	h := w.Header()
@@ -185,6 +188,28 @@ func (p explorerPages) export(c *Ctx, w http.ResponseWriter) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Digest", "sha-256="+f.SHA256)
 	_, _ = io.Copy(w, f) // a reader that went away misses bytes of the length it was told
+	return nil
+}
+
+// exportAgain is the forms with what is wrong with the one that was sent.
+func (p explorerPages) exportAgain(c *Ctx, e explorer.Export, err error) error {
+	field := map[string]string{explorer.Whole: "witnesses", explorer.Since: "from", explorer.Tenant: "tenant_from"}[e.Kind]
+	if errors.Is(err, governance.ErrNotFound) && field != "" {
+		err = governance.Invalid(field, "%s", map[string]string{explorer.Whole: "is more than signed any checkpoint that is here",
+			explorer.Since: "is more than the ledger has sealed", explorer.Tenant: "is the size of no checkpoint that is here"}[e.Kind])
+	}
+	c.errs = fieldErrors(err)
+	if len(c.errs) == 0 {
+		return err
+	}
+	for i := range c.errs {
+		if c.errs[i].Field == "from" && e.Kind == explorer.Tenant {
+			c.errs[i].Field = field
+		}
+	}
+	v := exportView(newExportPage(c, p.svc.Kernel().Ledger().VerifierKey()))
+	v.Status = http.StatusUnprocessableEntity
+	c.Render(v)
 	return nil
 }
 
@@ -308,10 +333,10 @@ func explorerStories() []Story {
 		{Name: "integrity, first use", View: integrityOverview(newIntegrityPage(explorer.State{Key: key, Keys: st.Keys[1:]}, nil))},
 		{Name: "integrity, every state", View: integrityOverview(newIntegrityPage(st, []explorer.Verification{waiting, done, bad, failed}))},
 		{Name: "integrity, right to left", View: integrityOverview(newIntegrityPage(st, []explorer.Verification{done})), RTL: true},
-		{Name: "verification, waiting", View: checkPage(waiting)},
-		{Name: "verification, holds", View: checkPage(done)},
-		{Name: "verification, does not hold", View: checkPage(bad)},
-		{Name: "verification, failed", View: checkPage(failed)},
+		{Name: "verification, waiting", View: checkPage(waiting, "Dana Weiss")},
+		{Name: "verification, holds", View: checkPage(done, "Dana Weiss")},
+		{Name: "verification, does not hold", View: checkPage(bad, "Dana Weiss")},
+		{Name: "verification, failed", View: checkPage(failed, "Dana Weiss")},
 		{Name: "ledger export", View: exportView(newExportPage(nil, key))},
 		{Name: "personal values, none", View: subjectsView(subjects)},
 		{Name: "personal values, rows", View: subjectsView(full)},

@@ -48,7 +48,9 @@ func TestExplorer_Verify(t *testing.T) {
 	vic := browse(t, h, e.As("vic"))
 	require.Contains(t, vic.get("/ledger", http.StatusOK).body, "/integrity/export")
 	e.Drain(t)
-	require.Contains(t, vic.get("/integrity", http.StatusOK).body, "It was not verified from here yet")
+	first := vic.get("/integrity", http.StatusOK).body
+	require.Contains(t, first, "It was not verified from here yet")
+	require.Regexp(t, `href="[^"]*/ledger" aria-current="page"`, first, "its place in the menu is the ledger's")
 	vs, err := svc.Verifications(t.Context(), e.As("vic"), uuid.Nil, 5)
 	require.NoError(t, err)
 	require.Empty(t, vs)
@@ -74,7 +76,12 @@ func TestExplorer_ExportAndErase(t *testing.T) {
 	vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "everything")
 	vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "since", "from", "-1")
 	vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "since", "from", "x")
-	vic.post("/integrity/export", http.StatusNotFound, "kind", "since", "from", "999")
+	again := vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "since", "from", "999").body
+	require.Contains(t, again, "is more than the ledger has sealed")
+	require.Contains(t, again, `value="999"`)
+	require.Contains(t, again, `name="witnesses" value="0"`, "the other forms keep what they had")
+	require.Contains(t, vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "tenant", "tenant", "acme", "tenant_from", "999").body, "is the size of no checkpoint")
+	require.Contains(t, vic.post("/integrity/export", http.StatusUnprocessableEntity, "kind", "whole", "witnesses", "9").body, "is more than signed any checkpoint")
 	browse(t, h, e.As("sam")).post("/integrity/export", http.StatusForbidden, "kind", "whole")
 
 	page := vic.get("/integrity/subjects", http.StatusOK).body

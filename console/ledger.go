@@ -21,7 +21,7 @@ import (
 func ledgerSection() Section {
 	return Section{
 		Name: "ledger",
-		Nav:  []NavItem{{Group: GroupOversight, Order: 40, Title: "Ledger", Path: "/ledger", Icon: "ledger", Permission: "ledger:read"}},
+		Nav:  []NavItem{{Group: GroupOversight, Order: 40, Title: "Ledger", Path: "/ledger", Also: []string{"/integrity"}, Icon: "ledger", Permission: "ledger:read"}},
 		Routes: []Route{
 			{Pattern: "GET /ledger", Permission: "ledger:read", Page: ledgerList},
 			{Pattern: "POST /ledger/verify", Permission: "ledger:read", Serve: ledgerVerify},
@@ -53,11 +53,15 @@ type ledgerPage struct {
 
 func ledgerList(c *Ctx) (View, error) {
 	page, err := newLedgerPage(c)
+	return ledgerPageView(c, page), err
+}
+
+func ledgerPageView(c *Ctx, page ledgerPage) View {
 	v := ledgerView(page)
 	if c.has("explorer") {
 		v.Actions = []Button{{Text: "Integrity", Href: "/integrity", Icon: "shield"}, {Text: "Export", Href: "/integrity/export", Icon: "download"}}
 	}
-	return v, err
+	return v
 }
 
 func ledgerView(page ledgerPage) View {
@@ -163,7 +167,7 @@ func ledgerVerify(c *Ctx, _ http.ResponseWriter) error {
 		return err
 	}
 	page.Report = &rep
-	c.Render(ledgerView(page))
+	c.Render(ledgerPageView(c, page))
 	return nil
 }
 

@@ -97,6 +97,9 @@ func requireSays(r governance.Require, always bool) []string {
 	var who []string
 	for _, q := range qs {
 		text := fmt.Sprintf("%d of %s", q.Approvals, q.Group)
+		if q.Group == governance.GroupTenant {
+			text = fmt.Sprintf("%d of the tenant's own administrators", q.Approvals)
+		}
 		if q.Where != "" {
 			text += " for whom " + q.Where
 		}
@@ -206,7 +209,18 @@ func policyEdit(c *Ctx) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return policyEditView(c, vs[0]), nil
+	v := vs[0]
+	if hash := c.Query("back_test"); hash != "" { // from a report back to its draft
+		_, draft, err := c.Kernel().BackTestReport(c.Context(), c.Identity, governance.Digest("sha256:"+hash))
+		if err != nil {
+			return View{}, err
+		}
+		if draft.ID != v.ID {
+			return View{}, governance.ErrNotFound
+		}
+		v.Policy = draft
+	}
+	return policyEditView(c, v), nil
 }
 
 func policyEditView(c *Ctx, v governance.PolicyVersion) View {
@@ -225,7 +239,7 @@ func policyPut(c *Ctx) (Done, error) {
 	if p.ID != c.Path("id") {
 		return Done{}, governance.Invalid("document", "id is %q, and this is the policy %q", p.ID, c.Path("id"))
 	}
-	if c.Form("reason") == "" {
+	if c.Form("reason") == "" && c.Form("do") != "test" {
 		return Done{}, governance.Invalid("reason", "is required")
 	}
 	needs, err := c.Kernel().NeedsBackTest(c.Context(), p)
@@ -280,6 +294,7 @@ type backTestPage struct {
 	Rows     []backTestRow
 	Says     string
 	Document string
+	Back     string
 	Reason   Field
 	May      bool
 }
@@ -293,7 +308,7 @@ func policyBackTest(c *Ctx) (View, error) {
 		return View{}, governance.ErrNotFound
 	}
 	p.BackTest = r.Hash
-	page := backTestPage{Report: r, Stats: backTestStats(r), Says: policySays(p), Document: prettyJSON(p), May: c.Can("policy:write"),
+	page := backTestPage{Report: r, Stats: backTestStats(r), Says: policySays(p), Document: prettyJSON(p), May: c.Can("policy:write"), Back: "/policies/" + p.ID + "/edit?back_test=" + c.Path("hash"),
 		Reason: c.Field(Field{Name: "reason", Label: "Why it changes", Kind: "textarea", Required: true, MaxLen: 2000})}
 	for _, i := range r.Items {
 		row := backTestRow{BackTestItem: i, Title: Humanize(i.Name), Tenant: tenantName(c, i.Tenant)}
@@ -354,7 +369,7 @@ func policyStories() []Story {
 		{Name: "policies, none", View: policyListView(policyListPage{Empty: Empty{Icon: "policy", Title: "No policy", Text: "Without one, whoever holds a permission may use it alone and without limit."}})},
 		{Name: "policies, rows", View: policyListView(policyListPage{Rows: []policyRow{{vs[0], policySays(p)}, {governance.PolicyVersion{Policy: shadow, Version: 1, At: at}, policySays(shadow)}}})},
 		{Name: "policy", View: policyView(page)},
-		{Name: "policy, back-test", View: backTestView(p, backTestPage{Report: report, Stats: backTestStats(report), Says: policySays(p), Document: "{}", May: true,
+		{Name: "policy, back-test", View: backTestView(p, backTestPage{Report: report, Stats: backTestStats(report), Says: policySays(p), Document: "{}", May: true, Back: "/policies/credit-daily/edit",
 			Reason: Field{Name: "reason", Label: "Why it changes", Kind: "textarea"}, Rows: []backTestRow{{BackTestItem: report.Items[0], Title: "Tenant credit", Tenant: "Acme"}}})},
 		{Name: "policy, edit", View: policyEditView(storyCtx(), vs[0])},
 		{Name: "policy, edit came back", View: policyEditView(c, vs[0]), Errors: c.errs},

@@ -275,7 +275,10 @@ func (c *console) render(x *Ctx, v View) {
 
 func (c *console) layout(x *Ctx, v View) (*layout, error) {
 	l := &layout{View: v, Product: c.opts.Product, Base: c.url("/"), Identity: x.Identity, Signed: x.Identity.Actor.ID != "" && !v.Bare,
-		SignOut: c.opts.SignOut, Here: x.Here(), Query: x.Query("q"), Errors: x.errs, Theme: theme(x.R), Zone: c.opts.Now().In(c.opts.Location).Format("MST"), RTL: x.rtl}
+		SignOut: c.opts.SignOut, Here: x.Here(), Errors: x.errs, Theme: theme(x.R), Zone: c.opts.Now().In(c.opts.Location).Format("MST"), RTL: x.rtl}
+	if v.Template == "search" { // the filter of another page is none of its words
+		l.Query = x.Query("q")
+	}
 	if v.Status == 0 || v.Status < 400 {
 		if f, ok := c.takeFlash(x); ok {
 			l.Flash = &f
@@ -316,11 +319,13 @@ func (c *console) acting(x *Ctx) *acting {
 // a broken corner must not take the page with it.
 func (c *console) navigation(x *Ctx) []navGroup {
 	here := x.R.URL.Path
-	best := ""
+	best, current := "", ""
 	for _, n := range c.nav {
-		p := c.url(n.Path)
-		if (here == p || n.Path != "/" && strings.HasPrefix(here, p+"/")) && len(p) > len(best) {
-			best = p
+		for _, path := range append([]string{n.Path}, n.Also...) {
+			p := c.url(path)
+			if (here == p || path != "/" && strings.HasPrefix(here, p+"/")) && len(p) > len(best) {
+				best, current = p, n.Path
+			}
 		}
 	}
 	var out []navGroup
@@ -328,7 +333,7 @@ func (c *console) navigation(x *Ctx) []navGroup {
 		if !x.Can(n.Permission) {
 			continue
 		}
-		link := navLink{Title: n.Title, Path: n.Path, Icon: n.Icon, Current: c.url(n.Path) == best}
+		link := navLink{Title: n.Title, Path: n.Path, Icon: n.Icon, Current: n.Path == current}
 		if n.Count != nil && !x.story {
 			count, err := n.Count(x)
 			if err != nil {

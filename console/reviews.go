@@ -53,6 +53,9 @@ func actReviewList(c *Ctx) (View, error) {
 		return View{}, err
 	}
 	page := actReviewListPage{Empty: Empty{Icon: "check", Title: "Nothing is due", Text: "An act comes here when a policy wants it looked at afterwards, or when somebody broke the glass."}}
+	if all {
+		page.Empty.Title = "Nothing was reviewed yet"
+	}
 	for _, r := range rs {
 		page.Rows = append(page.Rows, actNewReviewRow(c, r, c.Kernel().Now()))
 	}
@@ -94,8 +97,15 @@ func actReviewDetail(c *Ctx) (View, error) {
 
 func actNewReviewPage(c *Ctx, r actReviewRow, why string) actReviewPage {
 	p := actReviewPage{R: r, WhyNot: why, Note: c.Field(Field{Name: "note", Label: "What you found", Kind: "textarea", Required: true, MaxLen: 2000})}
-	p.Facts = []Fact{{Label: "Done by", Value: r.Who}, {Label: "Tenant", Value: r.Tenant, Href: refPath("tenant/" + string(r.Review.Tenant))}, {Label: "Reason given", Value: r.Reason},
-		{Label: "Policy", Value: r.Policy, Mono: true}, {Label: "Action", Value: ShortID(r.Action.String()), Mono: true, Href: "/ledger?q=" + r.Action.String()}, {Label: "Done", At: r.CreatedAt}, {Label: "Due", At: r.DueAt}}
+	tenant, action := Fact{Label: "Tenant", Value: r.Tenant}, Fact{Label: "Action", Value: ShortID(r.Action.String()), Mono: true}
+	if r.Tenant != "" && c.Can("tenant:read") {
+		tenant.Href = "/tenants/" + string(r.Review.Tenant)
+	}
+	if c.Can("ledger:read") {
+		action.Href = "/ledger?q=" + r.Action.String()
+	}
+	p.Facts = []Fact{{Label: "Done by", Value: r.Who}, tenant, {Label: "Reason given", Value: r.Reason},
+		{Label: "Policy", Value: r.Policy, Mono: true}, action, {Label: "Done", At: r.CreatedAt}, {Label: "Due", At: r.DueAt}}
 	if r.State != governance.ReviewDue {
 		p.Facts = append(p.Facts, Fact{Label: "Decided by", Value: people(c)(governance.Actor{Person: r.DecidedBy})}, Fact{Label: "Decided", At: r.DecidedAt}, Fact{Label: "Found", Value: r.Note})
 	}

@@ -46,9 +46,10 @@ type NavItem struct {
 	Group      string
 	Order      int // within the group
 	Title      string
-	Path       string // below the base: "/retention"
-	Icon       string // see icon.go
-	Permission string // empty: everybody signed in
+	Path       string   // below the base: "/retention"
+	Also       []string // paths beside Path whose pages belong to this entry
+	Icon       string   // see icon.go
+	Permission string   // empty: everybody signed in
 	Count      func(c *Ctx) (int, error)
 }
 

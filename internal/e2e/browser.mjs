@@ -106,6 +106,7 @@ export function shape(base, href) {
   const p = u.pathname.slice(new URL(base).pathname.length)
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '{id}')
     .replace(/^(\/tenants|\/playbooks|\/policies|\/users|\/runbooks)\/(?!(?:new|runs|exemptions|batches|invite|invitations|keys|instances)(?:\/|$))[^/{]+/, '$1/{name}')
+    .replace(/[0-9a-f]{64}/g, '{hash}')
     .replace(/\/\d+(?=\/|$)/g, '/{n}');
   const keys = [...new Set([...u.searchParams.keys()])].sort().join('&');
   return p + (keys ? '?' + keys : '');

@@ -23,7 +23,7 @@ func TestBrowser(t *testing.T) {
 	s := start(t, t.TempDir())
 	line, err := json.Marshal(s.ready)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "journeys.mjs")
 	cmd.Env = append(os.Environ(), "REEVE_E2E_READY="+string(line))

@@ -211,7 +211,7 @@ func financeViewer(t *testing.T, s *server) {
 			require.NotEqual(t, http.StatusForbidden, a.Status, "%s: %s", path, a.Body)
 			require.Less(t, a.Status, 500, "%s: %s", path, a.Body)
 			read++
-		case op.Permission == nil && (path == "/me" || strings.HasPrefix(path, "/me/") || path == "/passkeys"): // of their own
+		case op.Permission == nil && (path == "/me" || path == "/passkeys" || strings.HasPrefix(path, "/me/")): // one's own
 			a.want(t, http.StatusOK)
 		default:
 			require.Equal(t, http.StatusForbidden, a.Status, "%s: %s", path, a.Body)

@@ -106,17 +106,21 @@ func downgrade(t *testing.T, s *server, free *pool) {
 	box := &inbox{}
 	receiver := httptest.NewServer(box)
 	t.Cleanup(receiver.Close)
-	created := as[done](t, s.call(t, admin, http.MethodPost, "/integrations/targets", map[string]any{"name": "helpdesk-events", "kind": "webhook",
-		"config": map[string]string{"url": receiver.URL}, "events": []string{"tenant.*"}}).want(t, http.StatusOK))
-	var target struct{ ID, Secret string }
+	asked := s.hold(t, admin, "/integrations/targets", map[string]any{"name": "helpdesk-events", "kind": "webhook",
+		"config": map[string]string{"url": receiver.URL}, "events": []string{"tenant.*"}})
+	created := s.vote(t, "gov_approver", asked.Approval, "approve")
+	require.Equal(t, "executed", created.State, created.Error)
+	var target struct{ ID string }
 	require.NoError(t, json.Unmarshal(created.Result, &target))
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(target.Secret, "whsec_"))
+	secret := as[struct{ Secret string }](t, s.call(t, admin, http.MethodPost, "/integrations/targets/"+target.ID+"/secret", nil).want(t, http.StatusOK)).Secret // what the vote's answer never shows
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	require.NoError(t, err)
 	box.mu.Lock()
 	box.key = key
 	box.mu.Unlock()
 	defer func() {
-		s.call(t, admin, http.MethodDelete, "/integrations/targets/"+target.ID, nil).want(t, http.StatusOK)
+		gone := as[held](t, s.call(t, admin, http.MethodDelete, "/integrations/targets/"+target.ID, nil).want(t, http.StatusAccepted))
+		require.Equal(t, "executed", s.vote(t, "gov_approver", gone.Approval, "approve").State)
 	}()
 
 	type mrr struct {

@@ -2,7 +2,7 @@
 // Run by TestBrowser, which gives REEVE_E2E_READY (the demo's line) and
 // REEVE_TEST_BROWSER.
 import { crawl } from './browser.mjs';
-import { api, check, finding, findings, go, home, inspect, launch, link, person, picture, ready, sees, signIn, submit, vote } from './person.mjs';
+import { api, check, finding, findings, go, home, inspect, launch, link, person, picture, putPolicy, ready, sees, signIn, submit, vote } from './person.mjs';
 
 const card = (page, title) => page.locator('section.card', { has: page.getByRole('heading', { name: title, exact: true }) });
 
@@ -108,7 +108,7 @@ async function revenue(dana, felix) {
     await sees(page, where, /data through/i);
   }
   const pages = await felix.locator('nav.side a').allInnerTexts();
-  check(pages.length > 1 && pages.every((p) => /home|revenue|account/i.test(p)), where, `a finance viewer sees ${pages.join(', ')}`);
+  check(pages.length > 1 && pages.every((p) => /home|revenue|account|security keys/i.test(p)), where, `a finance viewer sees ${pages.join(', ')}`);
   felix.allowed = [403];
   for (const path of ['/tenants', '/ledger', '/approvals', '/users']) {
     const r = await go(felix, path);
@@ -156,7 +156,7 @@ async function impersonate(dana) {
   await submit(dana, dana.getByRole('button', { name: 'End' }));
   if (!check(!dana.url().includes('/app/'), where, `ending leads to ${dana.url()}`)) return;
   await go(dana, '/sessions');
-  await dana.locator('main table a').first().click();
+  await dana.locator('main table tr', { hasText: 'Cannot find an invoice' }).locator('a').first().click();
   await dana.locator('main table a[href*="frame="]').first().click();
   await sees(dana.frameLocator('iframe').first(), where, 'Paperwork');
 }
@@ -239,6 +239,166 @@ async function watched(browser, dana, noor, url) {
   await cleo.context().close();
 }
 
+/** A refund over the limit is asked for and approved; a feature is given by hand, reviewed by another person and taken back. */
+async function refund(dana, noor) {
+  const where = 'a refund over the limit';
+  await putPolicy({ id: 'grants-reviewed', title: 'Features given by hand are looked at', actions: ['tenant.entitlement.grant'], mode: 'enforce', review_after: '24h' }, 'gov_approver');
+  await go(dana, '/tenants?status=active&plan=enterprise');
+  await dana.locator('main table a').first().click();
+  await dana.getByRole('link', { name: 'Billing and data' }).click();
+  const billing = dana.url();
+  const form = card(dana, 'Refund');
+  await form.getByLabel('Amount to refund').fill('99999999.00');
+  await form.getByLabel('Reason').fill('They were charged twice');
+  dana.allowed = [422];
+  await submit(dana, form.getByRole('button'));
+  await sees(dana, where, 'There is a problem');
+  check(await form.getByLabel('Amount to refund').getAttribute('aria-invalid') === 'true', where, 'the amount is not marked as wrong');
+  check(await form.getByLabel('Reason').inputValue() === 'They were charged twice', where, 'the reason that was typed is gone');
+  await inspect(dana, `${where}, refused`);
+  dana.allowed = [];
+  await form.getByLabel('Amount to refund').fill('1234.56');
+  await submit(dana, form.getByRole('button'));
+  if (!check(/\/approvals\/[0-9a-f-]{36}$/.test(dana.url()), where, `leads to ${dana.url()}`)) return;
+  check(await dana.getByRole('button', { name: 'Approve' }).isDisabled(), where, 'who asked may press Approve');
+  await inspect(dana, `${where}, held`);
+  await noor.goto(dana.url());
+  await noor.getByLabel('Comment').fill('Their bank statement shows it');
+  await submit(noor, noor.getByRole('button', { name: 'Approve' }));
+  if (await noor.getByText('More are needed').count()) await vote('gov_approver_2', noor.url().split('/').pop()); // each policy that holds it wants a person of its own
+  await noor.reload();
+  await sees(noor, where, 'Executed');
+  await dana.goto(billing);
+  check(/1,234\.56/.test(await card(dana, 'Refunds').innerText()), where, 'the refund does not stand on the tenant');
+  await inspect(dana, `${where}, on the tenant`);
+
+  await go(dana, '/tenants?status=active&plan=starter');
+  await dana.locator('main table a').last().click();
+  await dana.getByRole('link', { name: 'Billing and data' }).click();
+  const give = card(dana, 'Give a feature');
+  await give.getByLabel('For how many days').fill('7');
+  await give.getByLabel('Reason').fill('They try it for a week');
+  await submit(dana, give.getByRole('button'));
+  await sees(dana, where, 'The feature was given.');
+  await inspect(dana, 'a feature given by hand');
+  await go(noor, '/reviews');
+  await inspect(noor, 'reviews that are due');
+  await noor.locator('main table a').first().click();
+  check((await noor.locator('main').innerText()).includes('They try it for a week'), 'a review', 'does not say why it was done');
+  await inspect(noor, 'a review');
+  await noor.getByLabel('What you found').fill('It ends by itself');
+  await submit(noor, noor.getByRole('button', { name: 'It was right' }));
+  await sees(noor, 'a review', 'Accepted.');
+  const take = card(dana, 'Take a feature back');
+  await take.getByLabel('Reason').fill('They do not need it');
+  await submit(dana, take.getByRole('button'));
+  await sees(dana, where, 'The feature was taken back.');
+}
+
+/** A policy is edited, back-tested and put into force; under it a customer is asked in the product, and consents. */
+async function consent(browser, dana, noor) {
+  let where = 'a policy that is back-tested';
+  const guest = await person(browser, 'customer');
+  await guest.goto(ready.customer_url);
+  await guest.getByRole('button', { name: 'Sign in' }).click();
+  await guest.getByRole('link', { name: 'Requests' }).click();
+  await sees(guest, 'a consent', 'Nothing waits for your consent.');
+  await inspect(guest, 'a consent, nobody asks');
+  const user = decodeURIComponent(atob(new URL(ready.customer_url).pathname.split('/').pop().split('.')[0].replaceAll('-', '+').replaceAll('_', '/')));
+  const tenant = user.replace(/-u\d+$/, '');
+
+  await go(dana, '/policies/impersonation-consent');
+  await dana.getByRole('link', { name: 'Edit' }).click();
+  const text = await dana.getByLabel('Document').inputValue();
+  const draft = JSON.stringify({ ...JSON.parse(text), match: `tenant.id == "${tenant}" && action.input.scope == "write"` }, null, 2);
+  await dana.getByLabel('Document').fill('{"id":');
+  dana.allowed = [422];
+  await submit(dana, dana.getByRole('button', { name: 'Back-test it first' }));
+  await sees(dana, where, 'There is a problem');
+  await inspect(dana, `${where}, refused`);
+  dana.allowed = [];
+  await dana.getByLabel('Document').fill(draft);
+  await submit(dana, dana.getByRole('button', { name: 'Back-test it first' }));
+  if (!check(dana.url().includes('/back-tests/'), where, `leads to ${dana.url()}`)) return;
+  await inspect(dana, `${where}, its report`);
+  await dana.getByRole('link', { name: 'Back to the editor' }).click();
+  check((await dana.getByLabel('Document').inputValue()).includes(tenant), where, 'the draft is gone in the editor');
+  await dana.goBack();
+  await dana.getByLabel('Why it changes').fill('They want to be asked');
+  await submit(dana, dana.getByRole('button', { name: 'Propose it with this report' }));
+  if (!check(dana.url().includes('/approvals/'), where, `proposing leads to ${dana.url()}`)) return;
+  await inspect(dana, `${where}, held`);
+  await vote('gov_approver', dana.url().split('/').pop());
+  await go(dana, '/policies/impersonation-consent');
+  await sees(dana, where, 'Version 2');
+  await inspect(dana, `${where}, in force`);
+
+  where = 'a consent';
+  await go(dana, `/sessions/new?tenant=${encodeURIComponent(tenant)}`);
+  await dana.getByLabel('User', { exact: true }).selectOption(user);
+  await dana.getByLabel('Reach').selectOption('write');
+  await dana.getByLabel('Reason').fill('Set their approval chain up with them');
+  await submit(dana, dana.getByRole('button', { name: 'Start session' }));
+  if (!check(dana.url().includes('/approvals/'), where, `starting leads to ${dana.url()}`)) return;
+  const approval = dana.url();
+  await sees(dana, where, 'needed of the tenant itself');
+  await inspect(dana, `${where}, asked for`);
+  await noor.goto(approval);
+  check(await noor.getByRole('button', { name: 'Approve' }).isDisabled(), where, 'an approver of ours may consent for them');
+  await guest.reload();
+  await sees(guest, where, 'Set their approval chain up with them');
+  await inspect(guest, `${where}, in the product`);
+  await guest.getByLabel('A word to it').fill('On Monday, please');
+  await submit(guest, guest.getByRole('button', { name: 'Consent' }));
+  await sees(guest, where, 'Your answer was recorded.');
+  await inspect(guest, `${where}, answered`);
+  await dana.goto(approval);
+  await sees(dana, where, 'On Monday, please');
+  await sees(dana, where, 'Executed');
+  await inspect(dana, `${where}, given`);
+  await guest.context().close();
+}
+
+/** The pages behind the ledger, and a verification that is started and read without a script. */
+async function ledger(browser, dana) {
+  const where = 'a verification of the ledger';
+  await go(dana, '/ledger');
+  await dana.getByRole('link', { name: 'Integrity' }).click();
+  await sees(dana, where, 'It was not verified from here yet');
+  check(await dana.locator('nav.side a[aria-current="page"]').innerText() === 'Ledger', where, 'the navigation does not say where one is');
+  await inspect(dana, `${where}, none yet`);
+  const plain = await person(browser, 'dana without a script', { javaScriptEnabled: false, storageState: await dana.context().storageState() });
+  await go(plain, '/integrity');
+  await submit(plain, plain.getByRole('button', { name: 'Verify now' }));
+  const asked = plain.url();
+  check(/\/integrity\/checks\/[0-9a-f-]{36}$/.test(asked), where, `asking leads to ${asked}`);
+  await eventually(where, 'it ends', async () => {
+    if (await plain.getByText('Everything stored is as it was signed').count()) return true;
+    await plain.getByRole('link', { name: 'Reload' }).click();
+    return false;
+  });
+  await dana.goto(asked);
+  await inspect(dana, `${where}, read`);
+  await go(dana, '/integrity');
+  await inspect(dana, `${where}, in the list`);
+  await go(dana, '/integrity/export');
+  const since = card(dana, 'What it grew by');
+  await since.getByLabel('After how many records').fill('99999999');
+  dana.allowed = [422];
+  await submit(dana, since.getByRole('button'));
+  await sees(dana, where, 'is more than the ledger has sealed');
+  check(await card(dana, 'The whole log').getByLabel(/witnesses/).inputValue() === '0', where, 'the other forms are empty');
+  await inspect(dana, 'an export of the ledger, refused');
+  dana.allowed = [];
+  const [file] = await Promise.all([dana.waitForEvent('download'), card(dana, 'The whole log').getByRole('button').click()]);
+  check(/\.zip$/.test(file.suggestedFilename()), where, `the export is called ${file.suggestedFilename()}`);
+  for (const path of ['/catalogue', '/passkeys', '/reviews', '/delegations', '/integrity', '/integrity/export', '/integrity/subjects', '/integrity/erase?subject=person:dana', '/policies/credit-24h/edit']) {
+    const r = await go(plain, path);
+    check(r.status() === 200 && await plain.locator('h1').count() === 1, 'without JavaScript', `${path} answers ${r.status()}`);
+  }
+  await plain.context().close();
+}
+
 async function withoutScript(browser, url) {
   const where = 'without JavaScript';
   const cleo = await person(browser, 'cleo', { javaScriptEnabled: false });
@@ -309,6 +469,9 @@ try {
   await step('playbook', () => playbook(dana));
   await step('impersonation', () => impersonate(dana));
   await step('watched session', async () => watched(browser, dana, noor, await link('cleo', 'gov_approver_2')));
+  await step('refund', () => refund(dana, noor));
+  await step('consent', () => consent(browser, dana, noor));
+  await step('ledger', () => ledger(browser, dana));
   await step('no script', async () => withoutScript(browser, await link('cleo', 'gov_approver')));
   await step('used link', async () => {
     const guest = await person(browser, 'guest');
@@ -327,7 +490,8 @@ try {
   const nav = await dana.locator('nav.side a').evaluateAll((as) => as.map((a) => new URL(a.href).pathname));
   for (const path of nav) check(kinds.some((k) => path.endsWith(k)), 'navigation', `${path} was not visited`);
   for (const kind of ['/approvals/{id}', '/tenants/{name}', '/sessions/{id}', '/ledger/{id}', '/retention/plans/{id}', '/retention/runs/{id}', '/retention/runs/{id}/evidence', '/retention/holds/{id}',
-    '/playbooks/{name}', '/playbooks/runs/{id}', '/runbooks/{id}', '/deliveries/{id}', '/targets/{id}', '/policies/{name}', '/users/{name}', '/revenue/refreshes/{n}'])
+    '/playbooks/{name}', '/playbooks/runs/{id}', '/runbooks/{id}', '/deliveries/{id}', '/targets/{id}', '/policies/{name}', '/users/{name}', '/revenue/refreshes/{n}',
+    '/catalogue', '/reviews', '/reviews/{id}', '/delegations', '/passkeys', '/tenants/{name}/billing', '/policies/{name}/edit', '/integrity', '/integrity/export', '/integrity/subjects', '/integrity/erase?subject', '/integrity/checks/{id}'])
     check(kinds.includes(kind), 'pages', `no link leads to a page such as ${kind}`);
   console.log(`${kinds.length} kinds of page, ${nav.length} in the navigation`);
   await step('home of an approver', async () => { await go(noor, '/'); await inspect(noor, 'home of an approver'); });

@@ -2,7 +2,7 @@
 // TestBrowser_SignedVote, which gives REEVE_E2E_READY, REEVE_TEST_BROWSER and
 // REEVE_E2E_PACK, the file that the evidence pack is written to.
 import fs from 'node:fs';
-import { api, check, finding, findings, go, inspect, launch, link, person, ready, sees, signIn, submit, vote } from './person.mjs';
+import { api, check, finding, findings, go, inspect, launch, link, person, putPolicy, ready, sees, signIn, submit, vote } from './person.mjs';
 
 const local = (u) => u.replace('//127.0.0.1:', '//localhost:');
 const home = local(ready.console_url);
@@ -21,7 +21,7 @@ const policy = { id: 'signed-credits', title: 'Credits need a signed vote', acti
 const browser = await launch(process.env.REEVE_TEST_BROWSER);
 try {
   let where = 'a policy nobody could fulfil';
-  const early = await api('super_admin', 'PUT', '/policies/signed-credits', { policy }).then(() => '', String);
+  const early = await putPolicy(policy, 'gov_approver_2').then(() => '', String);
   check(early.includes('422') && early.includes('without a security key'), where, `is answered ${early}`);
 
   where = 'security keys on an IP address';
@@ -49,8 +49,7 @@ try {
   await sees(noor, where, 'This security key is registered already.');
 
   where = 'a vote that is signed';
-  const edit = await api('super_admin', 'PUT', '/policies/signed-credits', { policy });
-  if (edit.approval) await vote('gov_approver_2', edit.approval);
+  await putPolicy(policy, 'gov_approver_2');
   const tenants = await api('cs_agent', 'GET', '/tenants?status=active&limit=20');
   let held;
   for (const t of tenants.items) {

@@ -1,5 +1,5 @@
 // An impersonated page recorded in the browser: see recorder_test.go.
-import { check, findings, launch, person } from './browser.mjs';
+import { check, findings, inspect, launch, person } from './browser.mjs';
 
 const at = JSON.parse(process.env.REEVE_E2E_STAGE);
 const browser = await launch(process.env.REEVE_TEST_BROWSER);
@@ -67,11 +67,15 @@ const frame = auditor.frameLocator('iframe');
 check(await frame.locator('#title').getAttribute('value') === '•••', 'replay', 'does not show the field as masked');
 check(await frame.locator('script').count() === 0, 'replay', 'has a script');
 check((await auditor.locator('iframe').getAttribute('sandbox')) === '', 'replay', 'is not sandboxed');
-check(!(await auditor.content()).includes('7f3a'), 'replay', 'shows what was typed');
+check(!(await auditor.content()).toLowerCase().includes('leak-7f3a'), 'replay', 'shows what was typed');
 await auditor.getByRole('link', { name: 'Later' }).click();
 await auditor.getByRole('link', { name: '/app/team' }).click();
 check(await auditor.locator('tr.gap').getByText('fell silent').count() === 1, 'replay', 'the silence is no gap');
 check(await auditor.getByText('Impersonation pause').count() > 0, 'replay', 'has no line of the ledger');
+
+const reader = await person(browser, 'reader', { extraHTTPHeaders: { Authorization: `Bearer ${at.auditor}` } });
+await reader.goto(auditor.url());
+await inspect(reader, 'the replay of a browser');
 
 await browser.close();
 console.log(`${findings.length} findings`);

@@ -116,6 +116,11 @@ func newConsentView(a governance.Approval, u User, post string) consentView {
 	var fields map[string]any
 	if json.Unmarshal(a.Preview, &fields) == nil {
 		flat("", fields, &v.Lines)
+		for i := range v.Lines {
+			if v.Lines[i][1] == u.ID {
+				v.Lines[i][1] = u.Name
+			}
+		}
 	}
 	return v
 }
@@ -126,6 +131,8 @@ func flat(prefix string, fields map[string]any, out *[][2]string) {
 		title := strings.TrimSpace(prefix + " " + strings.ReplaceAll(name, "_", " "))
 		switch x := fields[name].(type) {
 		case nil:
+		case bool:
+			*out = append(*out, [2]string{title, map[bool]string{true: "yes", false: "no"}[x]})
 		case map[string]any:
 			if amount, ok := x["amount"].(string); ok && len(x) == 2 {
 				*out = append(*out, [2]string{title, fmt.Sprintf("%s %v", amount, x["currency"])})

@@ -30,7 +30,7 @@ func moreForms(invoices []Invoice, features []string, t governance.TenantState) 
 	for _, i := range invoices {
 		left := governance.Money{Minor: i.Money.Minor - i.Refunded.Minor, Currency: i.Money.Currency}
 		if i.Paid && left.Minor > 0 {
-			bill.Options = append(bill.Options, console.Option{Value: i.Number, Text: i.Number + ", " + console.FormatMoney(left) + " left"})
+			bill.Options = append(bill.Options, console.Option{Value: i.Number, Text: console.FormatMoney(left) + " left of " + i.Number})
 		}
 	}
 	if len(bill.Options) > 0 {
@@ -79,7 +79,17 @@ func (p pages) refund(c *console.Ctx) (console.Done, error) {
 		if err != nil {
 			return done(c, "", governance.Invalid("refund_amount", "is no amount of %s", i.Money.Currency))
 		}
+		if m.Minor <= 0 {
+			return done(c, "", governance.Invalid("refund_amount", "is not more than nothing"))
+		}
+		left := governance.Money{Currency: i.Money.Currency}
+		if i.Paid {
+			left.Minor = i.Money.Minor - i.Refunded.Minor
+		}
 		_, err = p.svc.Refund(c.Context(), c.Identity, tenant, i.Number, m, opts)
+		if errors.Is(err, governance.ErrConflict) && m.Minor > left.Minor { // asked second: a form that is sent twice is answered twice
+			err = governance.Invalid("refund_amount", "is more than the %s that are left", console.FormatMoney(left))
+		}
 		return done(c, "The money was refunded.", err)
 	}
 	return done(c, "", governance.Invalid("invoice", "is none of this tenant"))

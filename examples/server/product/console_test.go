@@ -66,6 +66,21 @@ func TestSection(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, code)
 		require.Equal(t, "/console/tenants/acme/billing", to)
 
+		b.bill(t, product.Invoice{Number: "A-1", Tenant: "acme", Money: eur(50_000), Paid: true})
+		refund := func(amount, key string) (int, string) {
+			code, body, _ := send("kim", "POST", "/tenants/acme/refunds", url.Values{"invoice": {"A-1"}, "refund_amount": {amount}, "refund_reason": {"charged twice"}, "_key": {key}})
+			return code, body
+		}
+		for _, amount := range []string{"500.01", "0.00", "five"} {
+			code, body = refund(amount, "r"+amount)
+			require.Equal(t, http.StatusUnprocessableEntity, code, amount)
+			require.Contains(t, body, "f-refund_amount-error", amount)
+		}
+		for range 2 {
+			code, body = refund("500.00", "r1")
+			require.Equal(t, http.StatusSeeOther, code, body)
+		}
+
 		code, _, _ = send("kim", "POST", "/tenants/acme/exports", url.Values{"dataset": {"users"}, "export_reason": {"asked"}})
 		require.Equal(t, http.StatusSeeOther, code)
 		_, body, _ = send("kim", "GET", "/tenants/acme/billing", nil)

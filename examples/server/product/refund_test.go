@@ -81,7 +81,7 @@ func TestRefund(t *testing.T) {
 		require.Equal(t, eur(20_000), got[0].Money)
 
 		// An approval is about what it saw: another refund meanwhile supersedes it.
-		_, err = b.svc.Refund(ctx, b.As("dana"), "acme", "A-3", eur(50_000), why()) // over the limit of both together, not over that of refunds alone
+		_, err = b.svc.Refund(ctx, b.As("dana"), "acme", "A-3", eur(150_000), why()) // over both limits, whose managers are asked once
 		require.ErrorAs(t, err, &held)
 		require.NoError(t, b.DB.Do(ctx, func(ctx context.Context, tx *governance.Tx) error {
 			_, err := tx.ExecContext(ctx, "UPDATE product_invoice SET refunded_minor = 1 WHERE number = 'A-3'")

@@ -161,7 +161,7 @@ func (k *Kernel) signTx(ctx context.Context, tx *Tx, id Identity, a Approval, v 
 	if err != nil {
 		return "", nil, fmt.Errorf("signature: %w", err)
 	}
-	return string(b), map[string]any{"key": sig.Key, "credential": sig.Credential, "assertion": hash, "public_key": digestBytes("reeve/public-key/v1", sig.PublicKey)}, nil
+	return string(b), map[string]any{"key": sig.Key, "credential": sig.Credential, "assertion": hash, "public_key": PublicKeyDigest(sig.PublicKey)}, nil
 }
 
 // PublicKeyDigest is what the ledger keeps of a public key.

@@ -358,14 +358,8 @@ func (s server) facts(ctx context.Context, _ governance.Identity, in *factsInput
 	if q.Month, err = parseMonth("query.month", in.Month); err != nil {
 		return nil, err
 	}
-	cur, err := govapi.ParseCursor(in.Cursor, 1)
-	if err != nil {
+	if q.Before, err = govapi.ParseIDCursor(in.Cursor); err != nil {
 		return nil, err
-	}
-	if cur[0] != "" {
-		if q.Before, err = uuid.Parse(cur[0]); err != nil {
-			return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-		}
 	}
 	facts, err := s.svc.Facts(ctx, q)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 
 	"github.com/reevehq/reeve/governance"
 )
@@ -293,4 +294,17 @@ func ParseCursor(cursor string, n int) ([]string, error) {
 		return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
 	}
 	return parts, nil
+}
+
+// ParseIDCursor reads a cursor of one id; empty is uuid.Nil, the first page.
+func ParseIDCursor(cursor string) (uuid.UUID, error) {
+	cur, err := ParseCursor(cursor, 1)
+	if err != nil || cur[0] == "" {
+		return uuid.Nil, err
+	}
+	id, err := uuid.Parse(cur[0])
+	if err != nil {
+		return uuid.Nil, governance.Invalid("query.cursor", "is not a cursor of this list")
+	}
+	return id, nil
 }

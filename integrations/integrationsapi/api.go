@@ -314,17 +314,11 @@ func (h handlers) deliveries(ctx context.Context, _ governance.Identity, in *lis
 		}
 		f.Target = t
 	}
-	after, err := govapi.ParseCursor(in.Cursor, 1)
+	after, err := govapi.ParseIDCursor(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	if after[0] != "" {
-		u, err := uuid.Parse(after[0])
-		if err != nil {
-			return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-		}
-		f.After = governance.ID[integrations.Delivery]{UUID: u}
-	}
+	f.After = governance.ID[integrations.Delivery]{UUID: after}
 	ds, err := h.svc.Deliveries(ctx, f)
 	if err != nil {
 		return nil, err

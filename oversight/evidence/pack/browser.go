@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -20,43 +18,14 @@ func browserName(seq int64) string { return fmt.Sprintf("browser/%08d.ndjson", s
 // browser compares what a browser told with the ledger: that it is what arrived, whole
 // and in order. What was on the screen it does not prove.
 func (v *verification) browser(s Session) {
-	anchors := map[string]*record{}
-	for id, r := range v.records {
-		if r.Action == actionBrowser && r.ActionID == s.ID {
-			anchors[id] = r
-		}
-	}
+	anchors := v.anchors(actionBrowser, s)
 	var chunks []Chunk
 	if _, there := v.files[browserIndex]; !there && len(anchors) == 0 || !v.file(browserIndex, &chunks) {
 		return
 	}
-	prev := ""
-	for i, ch := range chunks {
-		name := browserName(ch.Seq)
-		r := anchors[ch.Record]
-		delete(anchors, ch.Record)
-		if r == nil {
-			v.bad(name, "chunk %d has no record", ch.Seq)
-			continue
-		}
-		var said chunkRecord
-		_ = json.Unmarshal(r.Data, &said)
-		if ch.Seq != int64(i)+1 || said.Seq != ch.Seq || said.Prev != prev {
-			v.bad(r.place, "record %s: browser chunk %d is not the one that followed; there is a gap, or an order that was changed", r.ID, ch.Seq)
-		}
-		prev = said.SHA256
-		switch ch.State {
-		case ChunkIncluded:
-			v.browserChunk(name, s, said, r)
-		case ChunkMissing, ChunkWithheld:
-			v.note("browser chunk %d is %s; its hash stands in record %s", ch.Seq, ch.State, r.ID)
-		default:
-			v.bad(browserIndex, "chunk %d is in the state %q", ch.Seq, ch.State)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(anchors)) {
-		v.bad(browserIndex, "leaves out the chunk of record %s", id)
-	}
+	v.chain(chain{at: browserIndex, what: "browser chunk", name: browserName, anchors: anchors}, chunks, func(name string, said chunkRecord, r *record) {
+		v.browserChunk(name, s, said, r)
+	}, func() {})
 }
 
 func (v *verification) browserChunk(name string, s Session, said chunkRecord, r *record) {

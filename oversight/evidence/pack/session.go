@@ -205,17 +205,39 @@ func (v *verification) recording(s Session) (requests []Request, whole bool) {
 	if !v.file(at, &chunks) {
 		return requests, false
 	}
-	anchors := map[string]*record{}
+	v.chain(chain{at: at, what: "chunk", of: " of the recording", name: chunkName, anchors: v.anchors(actionChunk, s)}, chunks, func(name string, said chunkRecord, r *record) {
+		requests = v.chunk(name, s, said, r, requests)
+	}, func() { whole = false })
+	return requests, whole
+}
+
+// anchors are the records of a session's chunks, by id.
+func (v *verification) anchors(action string, s Session) map[string]*record {
+	out := map[string]*record{}
 	for id, r := range v.records {
-		if r.Action == actionChunk && r.ActionID == s.ID {
-			anchors[id] = r
+		if r.Action == action && r.ActionID == s.ID {
+			out[id] = r
 		}
 	}
+	return out
+}
+
+// chain is how chunks that follow each other are named and anchored.
+type chain struct {
+	at       string // their index
+	what, of string
+	name     func(seq int64) string
+	anchors  map[string]*record
+}
+
+// chain checks that each chunk of an index has its record, that they follow each other,
+// and that no record's chunk is left out of the index.
+func (v *verification) chain(c chain, chunks []Chunk, included func(name string, said chunkRecord, r *record), absent func()) {
 	prev := ""
 	for i, ch := range chunks {
-		name := chunkName(ch.Seq)
-		r := anchors[ch.Record]
-		delete(anchors, ch.Record)
+		name := c.name(ch.Seq)
+		r := c.anchors[ch.Record]
+		delete(c.anchors, ch.Record)
 		if r == nil {
 			v.bad(name, "chunk %d has no record", ch.Seq)
 			continue
@@ -223,23 +245,22 @@ func (v *verification) recording(s Session) (requests []Request, whole bool) {
 		var said chunkRecord
 		_ = json.Unmarshal(r.Data, &said)
 		if ch.Seq != int64(i)+1 || said.Seq != ch.Seq || said.Prev != prev {
-			v.bad(r.place, "record %s: chunk %d is not the one that followed; there is a gap, or an order that was changed", r.ID, ch.Seq)
+			v.bad(r.place, "record %s: %s %d is not the one that followed; there is a gap, or an order that was changed", r.ID, c.what, ch.Seq)
 		}
 		prev = said.SHA256
 		switch ch.State {
 		case ChunkIncluded:
-			requests = v.chunk(name, s, said, r, requests)
+			included(name, said, r)
 		case ChunkMissing, ChunkWithheld:
-			whole = false
-			v.note("chunk %d of the recording is %s; its hash stands in record %s", ch.Seq, ch.State, r.ID)
+			absent()
+			v.note("%s %d%s is %s; its hash stands in record %s", c.what, ch.Seq, c.of, ch.State, r.ID)
 		default:
-			v.bad(at, "chunk %d is in the state %q", ch.Seq, ch.State)
+			v.bad(c.at, "chunk %d is in the state %q", ch.Seq, ch.State)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(anchors)) {
-		v.bad(at, "leaves out the chunk of record %s", id)
+	for _, id := range slices.Sorted(maps.Keys(c.anchors)) {
+		v.bad(c.at, "leaves out the chunk of record %s", id)
 	}
-	return requests, whole
 }
 
 func (v *verification) chunk(name string, s Session, said chunkRecord, r *record, requests []Request) []Request {

@@ -111,14 +111,9 @@ func queue(a *govapi.API, svc *findings.Service) {
 			for _, k := range in.Kind {
 				f.Kinds = append(f.Kinds, findings.Kind(k))
 			}
-			cur, err := govapi.ParseCursor(in.Cursor, 1)
-			if err != nil {
+			var err error
+			if f.Before, err = govapi.ParseIDCursor(in.Cursor); err != nil {
 				return nil, err
-			}
-			if cur[0] != "" {
-				if f.Before, err = uuid.Parse(cur[0]); err != nil {
-					return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-				}
 			}
 			got, err := svc.Findings(ctx, f)
 			if err != nil {

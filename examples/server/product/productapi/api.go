@@ -191,15 +191,9 @@ func reads(a *govapi.API, svc *product.Service, tags []string) {
 		})
 	govapi.Register(a, "tenant:read", huma.Operation{OperationID: "product-list-credits", Method: http.MethodGet, Path: "/tenants/{id}/credits", Summary: "List a tenant's credits, newest first", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *productListCredits) (*out[govapi.List[ProductCredit]], error) {
-			cur, err := govapi.ParseCursor(in.Cursor, 1)
+			before, err := govapi.ParseIDCursor(in.Cursor)
 			if err != nil {
 				return nil, err
-			}
-			before := uuid.Nil
-			if cur[0] != "" {
-				if before, err = uuid.Parse(cur[0]); err != nil {
-					return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-				}
 			}
 			got, err := svc.Credits(ctx, governance.TenantID(in.ID), before, in.Limit)
 			if err != nil {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 
 	"github.com/reevehq/reeve/examples/server/product"
 	"github.com/reevehq/reeve/governance"
@@ -105,15 +104,9 @@ func money(a *govapi.API, svc *product.Service, tags []string) {
 		})
 	govapi.Register(a, "tenant:read", huma.Operation{OperationID: "product-list-refunds", Method: http.MethodGet, Path: "/tenants/{id}/refunds", Summary: "List a tenant's refunds, newest first", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *productListRefunds) (*out[govapi.List[ProductRefundEntry]], error) {
-			cur, err := govapi.ParseCursor(in.Cursor, 1)
+			before, err := govapi.ParseIDCursor(in.Cursor)
 			if err != nil {
 				return nil, err
-			}
-			before := uuid.Nil
-			if cur[0] != "" {
-				if before, err = uuid.Parse(cur[0]); err != nil {
-					return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-				}
 			}
 			got, err := svc.Refunds(ctx, governance.TenantID(in.ID), before, in.Limit)
 			if err != nil {

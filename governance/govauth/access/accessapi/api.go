@@ -127,15 +127,9 @@ func lists(a *govapi.API, svc *access.Service) {
 func campaigns(a *govapi.API, svc *access.Service) {
 	govapi.Register(a, access.PermissionRead, huma.Operation{OperationID: "auth-access-list-campaigns", Method: http.MethodGet, Path: "/access/campaigns", Summary: "List access reviews, newest first", Tags: tags},
 		func(ctx context.Context, _ governance.Identity, in *govapi.Page) (*out[govapi.List[AuthAccessCampaign]], error) {
-			cur, err := govapi.ParseCursor(in.Cursor, 1)
+			before, err := govapi.ParseIDCursor(in.Cursor)
 			if err != nil {
 				return nil, err
-			}
-			before := uuid.Nil
-			if cur[0] != "" {
-				if before, err = uuid.Parse(cur[0]); err != nil {
-					return nil, governance.Invalid("query.cursor", "is not a cursor of this list")
-				}
 			}
 			got, err := svc.Campaigns(ctx, before, in.Limit)
 			if err != nil {
